@@ -1,0 +1,108 @@
+"""The only module that prints.
+
+Results go to standard output; everything said to a human while working (progress, notes, errors)
+goes to standard error, so that ``--json`` leaves standard output pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from mammoctl.errors import MammoctlError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Silence notes and steps; results and errors are still printed."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_interactive() -> bool:
+    """Tell whether bars and live tables make sense: standard error is a terminal."""
+    return err.is_terminal and not err.is_dumb_terminal and not _quiet
+
+
+def note(message: str) -> None:
+    """Say something on standard error (plain text; no markup)."""
+    if not _quiet:
+        err.print(message, markup=False)
+
+
+def step(message: str) -> None:
+    """Announce a stage of long work on standard error."""
+    if not _quiet:
+        err.print(f"[bold cyan]==>[/] {escape(message)}")
+
+
+def warn(message: str) -> None:
+    """Warn on standard error; never silenced."""
+    err.print(f"[bold yellow]warning:[/] {escape(message)}")
+
+
+def error(exc: MammoctlError) -> None:
+    """Show a known error: the cause, its details and the mend."""
+    err.print(f"[bold red]error:[/] {escape(exc.message)}")
+    for line in exc.details:
+        err.print(f"  {line}", markup=False)
+    if exc.hint:
+        err.print(f"[bold]hint:[/] {escape(exc.hint)}")
+
+
+def result(text: str) -> None:
+    """Print a result line on standard output (plain text; no markup)."""
+    out.print(text, markup=False)
+
+
+def result_json(value: Any) -> None:
+    """Print ``value`` as JSON on standard output."""
+    out.out(json.dumps(value, indent=2, sort_keys=True, default=str), highlight=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table of results on standard output; cells are plain text."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    grid = Table(title=escape(title) or None, box=SIMPLE_HEAD, title_justify="left")
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in rows:
+        grid.add_row(*(escape(str(cell)) for cell in row))
+    out.print(grid, soft_wrap=False)
+
+
+@contextmanager
+def progress(*, transfer: bool = False) -> Iterator[Progress]:
+    """Show progress bars on standard error; on anything but a terminal the bars are invisible.
+
+    Args:
+        transfer: show bytes, rate and remaining time rather than counts.
+    """
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    counts = (DownloadColumn(), TransferSpeedColumn()) if transfer else (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not is_interactive()) as bars:
+        yield bars
