@@ -22,30 +22,20 @@ if TYPE_CHECKING:
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-_quiet = False
-
-
-def set_quiet(quiet: bool) -> None:
-    """Silence notes and steps; results and errors are still printed."""
-    global _quiet
-    _quiet = quiet
-
 
 def is_interactive() -> bool:
     """Tell whether bars and live tables make sense: standard error is a terminal."""
-    return err.is_terminal and not err.is_dumb_terminal and not _quiet
+    return err.is_terminal and not err.is_dumb_terminal
 
 
 def note(message: str) -> None:
     """Say something on standard error (plain text; no markup)."""
-    if not _quiet:
-        err.print(message, markup=False)
+    err.print(message, markup=False)
 
 
 def step(message: str) -> None:
     """Announce a stage of long work on standard error."""
-    if not _quiet:
-        err.print(f"[bold cyan]==>[/] {escape(message)}")
+    err.print(f"[bold cyan]==>[/] {escape(message)}")
 
 
 def warn(message: str) -> None:
