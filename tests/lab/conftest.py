@@ -1,0 +1,208 @@
+"""One lab of three real machines for all tests of this folder, driven as a user would: by the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+LAB = "mmtest"
+SUBNET = "10.213.7.0/24"
+NODES = ("mmtest1", "mmtest2", "mmtest3")
+REPO = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("MAMMOCTL_TEST_DATA", REPO.parent / "shared"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a lab without root here rather than in the middle of the first test."""
+    if os.geteuid() != 0 and any(item.get_closest_marker("lab") for item in items):
+        pytest.exit("the lab's tests need root: run `make test-lab`", returncode=2)
+
+
+@dataclass
+class Finished:
+    """What a command left: exit code, both streams, wall-clock seconds."""
+
+    rc: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+    @property
+    def text(self) -> str:
+        return self.stdout + self.stderr
+
+
+@dataclass
+class Cli:
+    """The ``mammoctl`` command, run in a folder of the test's own."""
+
+    cwd: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def argv(self, *args: str) -> list[str]:
+        return [str(Path(sys.executable).parent / "mammoctl"), *args]
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.argv(*args),
+            cwd=self.cwd,
+            env={**os.environ, **self.env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(
+        self,
+        *args: str,
+        rc: int | None = 0,
+        timeout: float = 600,
+        interrupt_after: float | None = None,
+    ) -> Finished:
+        """Run a command; assert its exit code unless ``rc`` is None; Ctrl-C it if asked."""
+        started = time.monotonic()
+        process = self.start(*args)
+        try:
+            if interrupt_after is not None:
+                time.sleep(interrupt_after)
+                process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            stdout, stderr = process.communicate()
+            pytest.fail(
+                f"mammoctl {' '.join(args)} took over {timeout} s\n{stdout[-3000:]}{stderr[-6000:]}"
+            )
+        done = Finished(process.returncode, stdout, stderr, time.monotonic() - started)
+        assert "Traceback" not in done.text, done.text[-6000:]
+        if rc is not None:
+            assert done.rc == rc, f"mammoctl {' '.join(args)}: {done.rc}\n{done.text[-6000:]}"
+        return done
+
+
+@pytest.fixture(scope="session")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """Return the command line in an empty folder, as on a machine that has just installed it."""
+    return Cli(tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(scope="session")
+def lab(cli: Cli) -> Iterator[str]:
+    """Bring up three bare machines and remove them at the end; return the lab's name."""
+    cli("lab", "down", "--name", LAB)
+    try:
+        cli("lab", "up", "--name", LAB, "--subnet", SUBNET, "--nodes", "3", timeout=900)
+        yield LAB
+    finally:
+        cli("lab", "down", "--name", LAB)
+
+
+@pytest.fixture(scope="session")
+def inventory(cli: Cli, lab: str) -> Path:
+    return cli.cwd / "inventory" / lab
+
+
+@dataclass
+class Provisioning:
+    """The runs that brought the lab from bare to provisioned, kept for the tests to look at."""
+
+    check: Finished
+    first: Finished
+    second: Finished
+
+
+@pytest.fixture(scope="session")
+def provisioned(cli: Cli, inventory: Path) -> Provisioning:
+    """Provision the lab: predicted first (check mode on bare nodes), then done, then done again."""
+    check = cli("provision", "-i", LAB, "--check", "--diff", "--json", timeout=1500)
+    first = cli("provision", "-i", LAB, "--json", timeout=900)
+    second = cli("provision", "-i", LAB, "--json", timeout=300)
+    return Provisioning(check, first, second)
+
+
+@pytest.fixture(scope="session")
+def synthetic(cli: Cli) -> Path:
+    """Return a folder with the small synthetic data set that the demo uses."""
+    folder = cli.cwd / "synthetic"
+    cli("data", "synthesize", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def node(cli: Cli, lab: str) -> Any:
+    """Return a function that runs a shell command on a node and returns its standard output."""
+
+    def run(name: str, command: str, *, rc: int | None = 0, timeout: float = 60) -> str:
+        config = cli.cwd / "inventory" / lab
+        hosts = yaml.safe_load((config / "hosts.yml").read_text())
+        address = _find_address(hosts, name)
+        argv = [
+            *("ssh", "-i", str(config / "id_ed25519"), "-o", "BatchMode=yes"),
+            *("-o", f"UserKnownHostsFile={config / 'known_hosts'}", "-o", "ConnectTimeout=10"),
+            *("-o", "GlobalKnownHostsFile=/dev/null"),
+            *(f"admin@{address}", f"sudo -n sh -c {_quote(command)}"),
+        ]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+        if rc is not None:
+            assert done.returncode == rc, f"{name}: {command}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    return run
+
+
+def _quote(command: str) -> str:
+    return "'" + command.replace("'", "'\\''") + "'"
+
+
+def _find_address(tree: Any, name: str) -> str:
+    if isinstance(tree, dict):
+        found = tree.get(name)
+        if isinstance(found, dict) and "ansible_host" in found:
+            return str(found["ansible_host"])
+        for value in tree.values():
+            if address := _find_address(value, name):
+                return address
+    return ""
+
+
+def wait_until(check: Any, *, seconds: float, every: float = 2) -> None:
+    """Wait until ``check()`` is true; fail after ``seconds``."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if check():
+            return
+        time.sleep(every)
+    pytest.fail(f"not so after {seconds} s: {check.__doc__ or check}")
+
+
+@pytest.fixture(scope="session")
+def mammograms() -> Path:
+    """Return the folder of real mammograms; skip where it is absent."""
+    folder = SHARED / "data" / "rsna-mammograms"
+    if not (folder / "manifest.csv").is_file():
+        pytest.skip(f"no real mammograms at {folder} (set MAMMOCTL_TEST_DATA to their parent)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vgg16_weights() -> Path:
+    """Return the file of VGG16's ImageNet weights; skip where it is absent."""
+    path = SHARED / "weights" / "vgg16_notop_imagenet.weights.h5"
+    if not path.is_file():
+        pytest.skip(f"no VGG16 weights at {path} (set MAMMOCTL_TEST_DATA to their parent)")
+    return path

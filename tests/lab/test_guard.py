@@ -1,0 +1,103 @@
+"""The ports of the cluster's services answer its nodes and nobody else."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .conftest import LAB, NODES, SUBNET, Cli, Provisioning
+
+pytestmark = pytest.mark.lab
+
+PROBE = """
+import socket, sys
+host, ports = sys.argv[1], [int(p) for p in sys.argv[2].split(",")]
+for port in ports:
+    with socket.socket() as s:
+        s.settimeout(0.7)
+        if s.connect_ex((host, port)) == 0:
+            print(port)
+"""
+
+
+@pytest.fixture
+def outsider(provisioned: Provisioning, cli: Cli) -> Iterator[str]:
+    """Make a network namespace on the lab's bridge with an address that is not in the inventory."""
+    bridge = cli("lab", "status", "--name", LAB, "--json").json()["bridge"]
+    address = str(ipaddress.ip_network(SUBNET)[200])
+    name = "mmoutsider"
+
+    def ip(*args: str) -> None:
+        subprocess.run(["ip", *args], check=True)
+
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", "mmout0", "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("link", "set", "mmout0", "master", bridge, "up")
+        ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
+        ip("-n", name, "link", "set", "eth0", "up")
+        yield name
+    finally:
+        ip("netns", "delete", name)
+
+
+def listening(node: Any, name: str) -> set[int]:
+    """Return the TCP ports that listen on ``name`` beyond its loopback."""
+    lines = node(name, "cat /proc/net/tcp /proc/net/tcp6").splitlines()
+    ports = set()
+    for line in lines:
+        fields = line.split()
+        if len(fields) > 3 and fields[3] == "0A":
+            address, port = fields[1].rsplit(":", 1)
+            if not address.endswith("0100007F") and address != "0" * 24 + "01000000":
+                ports.add(int(port, 16))
+    return ports
+
+
+def test_an_outsider_reaches_ssh_and_nothing_else(node: Any, outsider: str) -> None:
+    for index, name in enumerate(NODES):
+        ports = listening(node, name)
+        assert 22 in ports
+        assert len(ports) > 3, f"{name}: services should listen, only {ports} do"
+        address = node(name, "hostname -I").split()[0]
+        done = subprocess.run(
+            [
+                "ip",
+                "netns",
+                "exec",
+                outsider,
+                "python3",
+                "-c",
+                PROBE,
+                address,
+                ",".join(map(str, ports)),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert {int(p) for p in done.stdout.split()} == {22}, f"{name} (node {index + 1})"
+
+
+def test_a_node_of_the_cluster_reaches_the_services(provisioned: Provisioning, node: Any) -> None:
+    for port in (7077, 8080, 8020):
+        node(
+            NODES[2],
+            f"python3 -c 'import socket; socket.create_connection((\"mmtest1\", {port}), 3)'",
+        )
+
+
+def test_the_table_touches_nobody_elses_rules(provisioned: Provisioning, node: Any) -> None:
+    worker = NODES[1]
+    node(worker, "nft add table inet foreign && nft add chain inet foreign keep")
+    node(worker, "systemctl restart mammoctl-guard.service")
+    tables = json.loads(node(worker, "nft -j list tables"))["nftables"]
+    names = {t["table"]["name"] for t in tables if "table" in t}
+    assert names == {"foreign", "mammoctl"}
+    node(worker, "nft delete table inet foreign")
