@@ -1,4 +1,4 @@
-"""One lab of three real machines for all tests of this folder, driven as a user would: by the command line."""
+"""One lab of three real machines for all tests here, driven as a user would: by commands."""
 
 from __future__ import annotations
 
