@@ -1,0 +1,302 @@
+"""Pack images into a few large Parquet files, reading each image once and with bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mammoctl.data import ids
+from mammoctl.data.formats import HEAD_BYTES, sniff
+from mammoctl.data.model import LABELS, Image
+from mammoctl.data.scan import first_few
+from mammoctl.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PART_BYTES = 128 * 1024**2
+ROW_GROUP_ROWS = 16
+ROW_GROUP_BYTES = 64 * 1024**2
+
+
+class Sink(Protocol):
+    """Where a part's bytes go."""
+
+    def write(self, data: bytes) -> int:
+        """Take the next bytes."""
+
+
+OpenPart = Callable[[str], AbstractContextManager[Sink]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One written file: its name, size in bytes, checksum and number of images."""
+
+    name: str
+    size: int
+    sha256: str
+    images: int
+
+
+@dataclass(slots=True)
+class Packed:
+    """What was packed.
+
+    Attributes:
+        parts: the files in the order of writing.
+        checksum: sha256 over all parts, one after the other.
+        content: sha256 over ids, labels and patients, whatever the order and the names.
+        rows: for the map from ids to files: id, file, label, patient, pseudonym.
+        duplicates: number of files left out because another has the same content.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    checksum: str = ""
+    content: str = ""
+    rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    images: int = 0
+    patients: int = 0
+    size: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
+    formats: dict[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row of the packed data set."""
+
+    image_id: str
+    patient_id: str
+    label: str
+    format: str
+    sha256: str
+    content: bytes
+
+
+def schema() -> pa.Schema:
+    """Return the columns of a packed data set."""
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema(
+        [
+            pa.field("image_id", text, nullable=False),
+            pa.field("patient_id", text, nullable=False),
+            pa.field("label", text, nullable=False),
+            pa.field("format", text, nullable=False),
+            pa.field("sha256", text, nullable=False),
+            pa.field("content", pa.binary(), nullable=False),
+            pa.field("size", pa.int64(), nullable=False),
+        ]
+    )
+
+
+class _Hashing:
+    """A write-only stream that passes bytes on and keeps their count and checksums."""
+
+    def __init__(self, sink: Sink, total: Any) -> None:
+        self._sink = sink
+        self._total = total
+        self._own = hashlib.sha256()
+        self.size = 0
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        data = bytes(data)
+        self._sink.write(data)
+        self._own.update(data)
+        self._total.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def hexdigest(self) -> str:
+        return self._own.hexdigest()
+
+
+def pack(
+    images: Iterable[Image],
+    key: bytes,
+    open_part: OpenPart | None,
+    *,
+    advance: Callable[[int], None] = lambda _: None,
+    part_bytes: int = PART_BYTES,
+) -> Packed:
+    """Read each image once and write the data set's parts one after the other.
+
+    The order of rows follows a keyed hash of the names: the classes are mixed, and the order
+    tells nothing.
+
+    Args:
+        images: what to pack.
+        key: the cluster's key for identifiers.
+        open_part: opens the file of a given name for writing; None only computes what the
+            data set would be (``parts`` and ``checksum`` stay empty).
+        advance: is told the number of bytes read after each image.
+        part_bytes: start a new part after this many bytes of images.
+
+    Raises:
+        DataError: a file cannot be read any more, or the same content comes with two labels or
+            two patients.
+    """
+    result = Packed()
+    total = hashlib.sha256()
+    ordered = sorted(images, key=lambda image: ids.patient_pseudonym(key, "/" + image.name))
+    records = _records(ordered, key, result, advance)
+    if open_part is None:
+        for _ in records:
+            pass
+    else:
+        for number, chunk in enumerate(_parts(records, part_bytes)):
+            name = f"part-{number:05d}.parquet"
+            with open_part(name) as sink:
+                stream = _Hashing(sink, total)
+                count = _write_part(stream, chunk)
+            result.parts.append(Part(name, stream.size, stream.hexdigest(), count))
+        result.checksum = total.hexdigest()
+    return result
+
+
+def _parts(records: Iterator[Record], part_bytes: int) -> Iterator[Iterator[Record]]:
+    """Cut the stream of records into parts, each a stream of its own."""
+    pending: list[Record] = []
+
+    def one() -> Iterator[Record]:
+        taken = 0
+        while pending or taken == 0 or taken < part_bytes:
+            record = pending.pop() if pending else next(records, None)
+            if record is None:
+                return
+            taken += len(record.content)
+            yield record
+
+    while (first := next(records, None)) is not None:
+        pending.append(first)
+        yield one()
+
+
+def _write_part(stream: _Hashing, records: Iterator[Record]) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = schema()
+    labels = [name for name in columns.names if name != "content"]
+    count = 0
+    with pq.ParquetWriter(
+        pa.PythonFile(stream, mode="w"),
+        columns,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=["label", "format"],
+        write_statistics=labels,
+    ) as writer:
+        for group in _groups(records):
+            count += len(group)
+            writer.write_batch(_batch(group, columns), row_group_size=ROW_GROUP_ROWS)
+    return count
+
+
+def _groups(records: Iterator[Record]) -> Iterator[list[Record]]:
+    group: list[Record] = []
+    held = 0
+    for record in records:
+        group.append(record)
+        held += len(record.content)
+        if len(group) >= ROW_GROUP_ROWS or held >= ROW_GROUP_BYTES:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
+def _batch(group: list[Record], columns: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_pydict(
+        {
+            "image_id": [record.image_id for record in group],
+            "patient_id": [record.patient_id for record in group],
+            "label": [record.label for record in group],
+            "format": [record.format for record in group],
+            "sha256": [record.sha256 for record in group],
+            "content": [record.content for record in group],
+            "size": [len(record.content) for record in group],
+        },
+        schema=columns,
+    )
+
+
+def _records(
+    images: Iterable[Image], key: bytes, result: Packed, advance: Callable[[int], None]
+) -> Iterator[Record]:
+    """Yield a record per distinct image, fill in ``result``, refuse contradictions at the end."""
+    seen: dict[str, tuple[str, str, str]] = {}
+    contradictions: list[str] = []
+    labels: Counter[str] = Counter()
+    formats: Counter[str] = Counter()
+    for image in images:
+        content = _read(image)
+        advance(len(content))
+        image_id = ids.image_id(key, content)
+        # without a patient, each image is one: its own id is as good a pseudonym as any
+        patient = ids.patient_pseudonym(key, image.patient) if image.patient else image_id
+        result.rows.append((image_id, image.name, image.label, image.patient, patient))
+        if other := seen.get(image_id):
+            result.duplicates += 1
+            if other[:2] != (image.label, patient):
+                contradictions.append(f"{image.name} and {other[2]}")
+            continue
+        seen[image_id] = (image.label, patient, image.name)
+        labels[image.label] += 1
+        kind = sniff(content[:HEAD_BYTES])
+        formats[kind] += 1
+        result.size += len(content)
+        if not contradictions:
+            digest = hashlib.sha256(content).hexdigest()
+            yield Record(image_id, patient, image.label, kind, digest, content)
+    if contradictions:
+        raise DataError(
+            f"{len(contradictions)} files have the same content as another file but another "
+            "label or patient",
+            hint="remove the wrong file of each pair, or mend the manifest",
+            details=first_few(contradictions),
+        )
+    result.images = len(seen)
+    result.patients = len({patient for _, patient, _ in seen.values()})
+    result.labels = {label: labels[label] for label in LABELS}
+    result.formats = dict(sorted(formats.items()))
+    lines = sorted(f"{name} {label} {patient}\n" for name, (label, patient, _) in seen.items())
+    result.content = hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _read(image: Image) -> bytes:
+    try:
+        return image.path.read_bytes()
+    except OSError as exc:
+        raise DataError(
+            f"cannot read {image.name}: {exc.strerror or exc}",
+            hint="check the file, or leave such files out with --skip-bad",
+        ) from exc

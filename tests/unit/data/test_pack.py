@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mammoctl.data import ids
+from mammoctl.data.model import Image
+from mammoctl.data.pack import Packed, pack
+from mammoctl.errors import DataError
+
+KEY = b"k" * 32
+
+
+def images(folder: Path, count: int = 40) -> list[Image]:
+    found = []
+    for number in range(count):
+        path = folder / f"secret name {number}.jpg"
+        path.write_bytes(b"\xff\xd8\xff" + number.to_bytes(2, "big") * 500)
+        label = "malignant" if number % 2 else "benign"
+        found.append(Image(path, path.name, label, f"patient{number % 10}", 1003, 0))
+    return found
+
+
+def packed(found: list[Image], **options: int) -> tuple[Packed, dict[str, bytes]]:
+    written: dict[str, bytes] = {}
+
+    @contextmanager
+    def open_part(name: str) -> Iterator[io.BytesIO]:
+        buffer = io.BytesIO()
+        yield buffer
+        written[name] = buffer.getvalue()
+
+    return pack(found, KEY, open_part, **options), written
+
+
+def test_rows_are_read_back_unchanged(tmp_path: Path) -> None:
+    found = images(tmp_path)
+    result, written = packed(found)
+    assert list(written) == ["part-00000.parquet"]
+    table = pq.read_table(io.BytesIO(written["part-00000.parquet"]))
+    rows = {row["image_id"]: row for row in table.to_pylist()}
+    assert len(rows) == 40
+    for image in found:
+        content = image.path.read_bytes()
+        assert rows[ids.image_id(KEY, content)] == {
+            "image_id": ids.image_id(KEY, content),
+            "patient_id": ids.patient_pseudonym(KEY, image.patient),
+            "label": image.label,
+            "format": "jpeg",
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "content": content,
+            "size": 1003,
+        }
+    assert (result.images, result.patients, result.size) == (40, 10, 40 * 1003)
+    assert result.labels == {"benign": 20, "malignant": 20}
+    assert result.formats == {"jpeg": 40}
+
+
+def test_names_and_patients_do_not_travel(tmp_path: Path) -> None:
+    _, written = packed(images(tmp_path))
+    data = b"".join(written.values())
+    assert b"secret" not in data
+    assert b"patient1" not in data
+
+
+def test_parts_and_row_groups_are_bounded(tmp_path: Path) -> None:
+    seen: list[int] = []
+    found = images(tmp_path)
+    written: dict[str, io.BytesIO] = {}
+
+    @contextmanager
+    def open_part(name: str) -> Iterator[io.BytesIO]:
+        written[name] = io.BytesIO()
+        yield written[name]
+
+    result = pack(found, KEY, open_part, part_bytes=18 * 1003, advance=seen.append)
+    assert [part.images for part in result.parts] == [18, 18, 4]
+    assert seen == [1003] * 40
+    total = hashlib.sha256()
+    for part in result.parts:
+        data = written[part.name].getvalue()
+        total.update(data)
+        assert part.size == len(data)
+        assert part.sha256 == hashlib.sha256(data).hexdigest()
+    assert result.checksum == total.hexdigest()
+    groups = pq.ParquetFile(written["part-00000.parquet"]).metadata
+    assert [groups.row_group(n).num_rows for n in range(groups.num_row_groups)] == [16, 2]
+
+
+def test_classes_are_mixed(tmp_path: Path) -> None:
+    found = sorted(images(tmp_path, 64), key=lambda image: image.label)
+    _, written = packed(found)
+    first = pq.ParquetFile(io.BytesIO(written["part-00000.parquet"])).read_row_group(0)
+    assert len(set(first["label"].to_pylist())) == 2
+
+
+def test_content_does_not_depend_on_names_or_order(tmp_path: Path) -> None:
+    found = images(tmp_path)
+    renamed = [
+        Image(i.path, f"x{n}", i.label, i.patient, i.size, 1) for n, i in enumerate(found[::-1])
+    ]
+    assert pack(found, KEY, None).content == pack(renamed, KEY, None).content
+    relabelled = [Image(i.path, i.name, "benign", i.patient, i.size, 0) for i in found]
+    assert pack(found, KEY, None).content != pack(relabelled, KEY, None).content
+
+
+def test_duplicates_are_packed_once_but_mapped_twice(tmp_path: Path) -> None:
+    found = images(tmp_path, 4)
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(found[0].path.read_bytes())
+    found.append(Image(copy, "copy.jpg", found[0].label, found[0].patient, 1003, 0))
+    result, written = packed(found)
+    assert pq.read_table(io.BytesIO(written["part-00000.parquet"])).num_rows == 4
+    assert (result.images, result.duplicates) == (4, 1)
+    same = [row[1] for row in result.rows if row[0] == ids.image_id(KEY, copy.read_bytes())]
+    assert sorted(same) == ["copy.jpg", found[0].name]
+
+
+@pytest.mark.parametrize(
+    ("label", "patient"), [("malignant", "patient0"), ("benign", "somebody else")]
+)
+def test_same_content_with_another_label_or_patient_is_refused(
+    tmp_path: Path, label: str, patient: str
+) -> None:
+    found = images(tmp_path, 4)
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(found[0].path.read_bytes())
+    found.append(Image(copy, "copy.jpg", label, patient, 1003, 0))
+    with pytest.raises(DataError, match="same content") as caught:
+        packed(found)
+    assert "copy.jpg" in caught.value.details[0]
+    assert found[0].name in caught.value.details[0]
+
+
+def test_without_patients_each_image_is_one(tmp_path: Path) -> None:
+    found = [Image(i.path, i.name, i.label, "", i.size, 0) for i in images(tmp_path, 6)]
+    result, written = packed(found)
+    rows = pq.read_table(io.BytesIO(written["part-00000.parquet"])).to_pylist()
+    assert all(row["patient_id"] == row["image_id"] for row in rows)
+    assert result.patients == 6
+
+
+def test_vanished_file_is_a_clear_error(tmp_path: Path) -> None:
+    found = images(tmp_path, 4)
+    found[2].path.unlink()
+    with pytest.raises(DataError, match=r"secret name 2\.jpg"):
+        packed(found)
+
+
+def test_key_is_made_once_private_and_kept(tmp_path: Path) -> None:
+    key = ids.load_key(tmp_path)
+    path = tmp_path / "secrets" / "data_hmac"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert len(key) == 32
+    assert ids.load_key(tmp_path) == key
+    assert [entry.name for entry in path.parent.iterdir()] == ["data_hmac"]
+    other = tmp_path / "other"
+    other.mkdir()
+    assert ids.load_key(other) != key
+
+
+@pytest.mark.parametrize("text", ["", "zz", "abcd"])
+def test_broken_key_is_never_replaced(tmp_path: Path, text: str) -> None:
+    (tmp_path / "secrets").mkdir()
+    path = tmp_path / "secrets" / "data_hmac"
+    path.write_text(text)
+    with pytest.raises(DataError, match="key for identifiers"):
+        ids.load_key(tmp_path)
+    assert path.read_text() == text
+
+
+def test_ids_depend_on_key_and_purpose() -> None:
+    assert ids.image_id(KEY, b"x") != ids.image_id(b"l" * 32, b"x")
+    assert ids.image_id(KEY, b"x") != ids.patient_pseudonym(KEY, "x")
+    assert len(ids.image_id(KEY, b"x")) == 16
