@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mammoctl import __version__
+from mammoctl.commands import lab
 
 app = typer.Typer(
     name="mammoctl",
@@ -31,6 +32,9 @@ def _root(
     ] = False,
 ) -> None:
     """Bare Debian or Ubuntu hosts to a verified Spark and TensorFlow cluster."""
+
+
+lab.register(app)
 
 
 def main() -> None:

@@ -1,0 +1,166 @@
+"""Control groups of our own that hold a node's processes and limit them, cgroups v1 or v2."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mammoctl.errors import LabError
+
+PERIOD_US = 100_000
+ROOT = Path("/sys/fs/cgroup")
+_NEEDED = ("memory", "cpu", "cpuset")
+
+
+def is_unified(root: Path = ROOT) -> bool:
+    """Tell whether the machine has cgroups v2 only."""
+    return (root / "cgroup.controllers").exists()
+
+
+@dataclass(frozen=True)
+class Group:
+    """The control group of one node: one folder per hierarchy (v1) or a single one (v2)."""
+
+    folders: tuple[Path, ...]
+    unified: bool
+
+    def folder(self, controller: str) -> Path:
+        """Return the folder in which ``controller`` is set."""
+        if self.unified:
+            return self.folders[0]
+        return next(path for path in self.folders if controller in path.parts[4].split(","))
+
+    def create(self, memory_mb: int, cpus: float, cores: list[int]) -> None:
+        """Make the group and set its limits; it may exist already.
+
+        Args:
+            memory_mb: memory limit in MiB, swap included.
+            cpus: CPU time per time, in cores.
+            cores: cores that the node may run on.
+        """
+        for path in self.folders:
+            if self.unified:
+                _enable(path.parent)
+            path.mkdir(parents=True, exist_ok=True)
+        limit = str(memory_mb * 2**20)
+        quota = int(cpus * PERIOD_US)
+        memory, cpu, cpuset = (self.folder(name) for name in _NEEDED)
+        span = ",".join(str(core) for core in cores)
+        if self.unified:
+            _write(memory / "memory.max", limit)
+            _write(memory / "memory.swap.max", "0", optional=True)
+            _write(cpu / "cpu.max", f"{quota} {PERIOD_US}")
+            _write(cpuset / "cpuset.cpus", span, optional=True)
+            return
+        for parent in (cpuset.parent, cpuset):  # a v1 cpuset starts empty and takes no process
+            _write(parent / "cpuset.mems", (ROOT / "cpuset/cpuset.mems").read_text().strip())
+            _write(parent / "cpuset.cpus", (ROOT / "cpuset/cpuset.cpus").read_text().strip())
+        _write(cpuset / "cpuset.cpus", span)
+        # memsw may never be below the plain limit: set it last when growing, first when shrinking
+        for name in ("limit_in_bytes", "memsw.limit_in_bytes", "limit_in_bytes"):
+            _write(memory / f"memory.{name}", limit, optional=True)
+        if (memory / "memory.limit_in_bytes").read_text().strip() != limit:
+            raise LabError(f"the memory limit of {memory} cannot be set to {memory_mb} MiB")
+        _write(cpu / "cpu.cfs_period_us", str(PERIOD_US))
+        _write(cpu / "cpu.cfs_quota_us", str(quota))
+
+    def pids(self) -> list[int]:
+        """Return the processes in the group and below."""
+        found: set[int] = set()
+        for folder in self.folders:
+            for path in (folder, *folder.rglob("*/")):
+                try:
+                    found.update(int(pid) for pid in (path / "cgroup.procs").read_text().split())
+                except (FileNotFoundError, OSError):
+                    continue
+        return sorted(found)
+
+    def kill(self, timeout: float = 20) -> None:
+        """Kill every process of the group and wait until they are gone.
+
+        Raises:
+            LabError: some do not go.
+        """
+        deadline = time.monotonic() + timeout
+        while pids := self.pids():
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            if time.monotonic() > deadline:
+                raise LabError(f"processes of a node do not end: {pids}", hint="try again")
+            time.sleep(0.02)
+
+    def remove(self) -> None:
+        """Remove the group, which must be empty."""
+        for folder in self.folders:
+            for path in (*sorted(folder.rglob("*/"), reverse=True), folder):
+                _rmdir(path)
+
+    def memory(self) -> tuple[int, str]:
+        """Return the bytes in use and the text of ``memory.stat``."""
+        folder = self.folder("memory")
+        usage = folder / ("memory.current" if self.unified else "memory.usage_in_bytes")
+        return int(usage.read_text()), (folder / "memory.stat").read_text()
+
+
+def group(lab_cgroup: str, node: str) -> Group:
+    """Return the control group of ``node`` (which need not exist yet).
+
+    Raises:
+        LabError: the machine cannot limit memory or CPU time.
+    """
+    if is_unified():
+        have = (ROOT / "cgroup.controllers").read_text().split()
+        folders = (ROOT / lab_cgroup / node,)
+    else:
+        hierarchies = sorted(
+            path for path in ROOT.iterdir() if not path.is_symlink() and (path / "cgroup.procs").exists()
+        )
+        have = [name for path in hierarchies for name in path.name.split(",")]
+        folders = tuple(path / lab_cgroup / node for path in hierarchies)
+    if missing := [name for name in _NEEDED if name not in have]:
+        raise LabError(
+            f"this machine's control groups lack {', '.join(missing)}: limits would not hold",
+            hint="boot the kernel with cgroup_enable=memory, or use another machine",
+        )
+    return Group(folders, is_unified())
+
+
+def remove_parents(group_: Group) -> None:
+    """Remove the lab's own folders above the nodes' groups, once they are empty."""
+    for folder in group_.folders:
+        _rmdir(folder.parent)
+
+
+def _enable(folder: Path) -> None:
+    """Let children of ``folder`` (v2) have limits, from the root downwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder.parent, folder):
+        for name in (*_NEEDED, "pids"):
+            _write(path / "cgroup.subtree_control", f"+{name}", optional=name in ("pids", "cpuset"))
+
+
+def _write(path: Path, text: str, *, optional: bool = False) -> None:
+    try:
+        path.write_text(text)
+    except OSError as exc:
+        if not optional:
+            raise LabError(f"{path} cannot be set to {text}: {exc.strerror}") from exc
+
+
+def _rmdir(path: Path) -> None:
+    for _ in range(100):
+        try:
+            path.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:  # the kernel lets go of the last process a moment later
+            time.sleep(0.02)
+        else:
+            return
+    raise LabError(f"{path} cannot be removed", hint="run `mammoctl lab down` again")

@@ -1,0 +1,137 @@
+"""Base images: built once with mmdebstrap, cached by their recipe, shared by all nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mammoctl import console, paths
+from mammoctl.errors import LabError, UsageError
+from mammoctl.lab.state import lock
+from mammoctl.lab.system import require_disk
+
+# What a bare server has, and no more.
+_INCLUDE = (
+    "ca-certificates,dbus,iproute2,libpam-systemd,openssh-server,python3,sudo,systemd,systemd-sysv"
+)
+_SSHD = "PermitRootLogin no\\nPasswordAuthentication no\\nHostKey /etc/ssh/ssh_host_ed25519_key\\n"
+# Background package updates would hold dpkg's lock at random moments; host keys and the machine's
+# identity belong to a node, not to the image.
+_HOOKS = (
+    'chroot "$1" useradd --create-home --shell /bin/bash admin',
+    'echo "admin ALL=(ALL) NOPASSWD:ALL" > "$1/etc/sudoers.d/admin"; '
+    'chmod 0440 "$1/etc/sudoers.d/admin"',
+    f'printf "{_SSHD}" > "$1/etc/ssh/sshd_config.d/10-bare.conf"',
+    'rm -f "$1"/etc/ssh/ssh_host_*',
+    'chroot "$1" systemctl disable apt-daily.timer apt-daily-upgrade.timer',
+    'rm -f "$1/etc/hosts" "$1/etc/resolv.conf"; : > "$1/etc/machine-id"',
+)
+_BUILD_GIB = 1.5
+
+
+@dataclass(frozen=True)
+class Image:
+    """A release that nodes can run."""
+
+    name: str
+    suite: str
+    keyring: str = ""
+    components: str = "main"
+
+
+IMAGES = {
+    image.name: image
+    for image in (
+        Image("debian12", "bookworm"),
+        Image("debian13", "trixie"),
+        Image("ubuntu22.04", "jammy", "ubuntu-archive-keyring.gpg", "main,universe"),
+        Image("ubuntu24.04", "noble", "ubuntu-archive-keyring.gpg", "main,universe"),
+        Image("ubuntu26.04", "resolute", "ubuntu-archive-keyring.gpg", "main,universe"),
+    )
+}
+
+
+def find(name: str) -> Image:
+    """Return the image called ``name``.
+
+    Raises:
+        UsageError: there is none; the hint lists those that are.
+    """
+    if name not in IMAGES:
+        raise UsageError(f"--image: unknown image {name!r}", hint=f"one of {', '.join(IMAGES)}")
+    return IMAGES[name]
+
+
+def build_argv(image: Image, target: Path, mirror: str) -> list[str]:
+    """Return the command that builds ``image`` into the folder ``target``."""
+    argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={_INCLUDE}"]
+    argv.append(f"--components={image.components}")
+    if image.keyring:
+        argv.append(f"--keyring=/usr/share/keyrings/{image.keyring}")
+    argv += [f"--customize-hook={hook}" for hook in _HOOKS]
+    return [*argv, image.suite, str(target), *([mirror] if mirror else [])]
+
+
+def key(image: Image, mirror: str) -> str:
+    """Return the name of the image in the cache: its release and a digest of its recipe."""
+    recipe = "\0".join(build_argv(image, Path("target"), mirror))
+    return f"{image.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def ensure(image: Image, mirror: str = "") -> Path:
+    """Return the folder of the base image, building it when it is not in the cache.
+
+    The build goes to a temporary name and is renamed when complete; two builds of the same image
+    wait for each other.
+
+    Raises:
+        LabError: mmdebstrap failed (a mirror that cannot be reached, a missing keyring, no room).
+    """
+    folder = paths.cache_dir() / "images"
+    final = folder / key(image, mirror)
+    if final.is_dir():
+        return final
+    require_disk(folder, _BUILD_GIB, f"the image {image.name}")
+    if image.keyring and not Path("/usr/share/keyrings", image.keyring).exists():
+        raise LabError(
+            f"the image {image.name} needs Ubuntu's archive keys to be checked",
+            hint="apt-get install ubuntu-keyring (on Debian: ubuntu-archive-keyring)",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(f"image-{final.name}", wait=True) as fd:
+        if final.is_dir():
+            return final
+        console.step(f"building the base image {image.name} (once)")
+        start = time.monotonic()
+        temporary = folder / f"{final.name}.part"
+        if temporary.exists():
+            shutil.rmtree(temporary)
+        _build(build_argv(image, temporary, mirror), folder / f"{final.name}.log", fd)
+        temporary.rename(final)
+        console.note(f"    {final.name} in {time.monotonic() - start:.0f} s")
+    return final
+
+
+def _build(argv: list[str], log: Path, lock_fd: int) -> None:
+    # The build dies with mammoctl, and until it has, it holds the lock: a second build that
+    # starts after a kill -9 cannot meet its remains.
+    with log.open("w") as output:
+        done = subprocess.run(
+            ["setpriv", "--pdeathsig", "TERM", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=(lock_fd,),
+            check=False,
+        )
+    if done.returncode != 0:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        raise LabError(
+            f"mmdebstrap could not build {argv[-1]}",
+            details=lines[-8:],
+            hint=f"see {log}; a mirror of your own can be given with --mirror URL",
+        )

@@ -1,0 +1,211 @@
+"""Start, watch and stop one node."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mammoctl.errors import LabError
+from mammoctl.lab import cgroups, limits, network, rootfs
+from mammoctl.lab.state import LabState, NodeState, write_atomically
+
+_ENVIRONMENT = {
+    "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+    "SYSTEMD_NSPAWN_TMPFS_TMP": "0",  # /tmp on disk, as on a server, and not in the node's memory
+}
+
+
+def machine(state: LabState, node: NodeState) -> str:
+    """Return the node's name among all machines of the control machine."""
+    return f"mammoctl-{state.name}-{node.name}"
+
+
+def argv(state: LabState, node: NodeState) -> list[str]:
+    """Return the systemd-nspawn command that boots the node."""
+    folder = state.node_dir(node)
+    return [
+        "systemd-nspawn",
+        "--quiet",
+        "--boot",
+        "--register=no",
+        "--keep-unit",
+        f"--machine={machine(state, node)}",
+        f"--hostname={node.name}",
+        f"--directory={rootfs.root(state, node)}",
+        f"--network-namespace-path={network.netns(state, node)}",
+        "--resolv-conf=off",
+        "--timezone=off",
+        "--link-journal=no",
+        "--console=read-only",
+        "--capability=CAP_NET_ADMIN",  # nft, ip and tunnels inside the node
+        f"--bind={folder / 'view'}:/run/mammoctl-view",
+    ]
+
+
+def supervisor_pid(state: LabState, node: NodeState) -> int | None:
+    """Return the process that keeps the node running, or nothing when the node is off."""
+    path = state.node_dir(node) / "supervisor"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = path.read_text()
+        return int(text) if text else -1
+    finally:
+        os.close(fd)
+    return None
+
+
+def start(state: LabState, node: NodeState) -> None:
+    """Boot the node, unless it is running; returns at once."""
+    folder = state.node_dir(node)
+    folder.mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder / "supervisor", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _start(state, node, fd)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(fd)
+
+
+def _start(state: LabState, node: NodeState, lock_fd: int) -> None:
+    folder = state.node_dir(node)
+    group = cgroups.group(state.cgroup, node.name)
+    group.kill()
+    rootfs.mount(state, node)
+    group.create(node.memory_mb, node.cpus, node.cores)
+    (folder / "view").mkdir(exist_ok=True)
+    run = {
+        "argv": argv(state, node),
+        "memory_mb": node.memory_mb,
+        "visible_cores": limits.visible_cores(node.cpus),
+        "cgroup": [str(path) for path in group.folders],
+        "unified": group.unified,
+    }
+    write_atomically(folder / "run.json", json.dumps(run, indent=2) + "\n")
+    with (folder / "console.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mammoctl.lab.supervise", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env={**os.environ, **_ENVIRONMENT},
+            start_new_session=True,
+            pass_fds=(lock_fd,),  # the supervisor holds the lock on from here
+        )
+    os.ftruncate(lock_fd, 0)
+    os.pwrite(lock_fd, str(process.pid).encode(), 0)
+
+
+def wait_until_ready(state: LabState, node: NodeState, key: Path, timeout: float) -> str:
+    """Wait until the node has booted and the user can log in over SSH.
+
+    Args:
+        state: the lab.
+        node: a node that was started.
+        key: folder with the private key and known_hosts.
+        timeout: seconds.
+
+    Returns:
+        The system's own state: ``running``, or ``degraded`` when a unit failed.
+
+    Raises:
+        LabError: it did not come up; the last lines of its console are in the details.
+    """
+    deadline = time.monotonic() + timeout
+    command = ssh_argv(key, node, "systemctl is-system-running --wait")
+    said = ""
+    while time.monotonic() < deadline:
+        if supervisor_pid(state, node) is None and time.monotonic() > deadline - timeout + 3:
+            break
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
+            )
+        except subprocess.TimeoutExpired:
+            break
+        if done.returncode != 255 and done.stdout.strip():
+            return done.stdout.strip()
+        said = done.stderr.strip()
+        time.sleep(0.2)
+    raise LabError(
+        f"node {node.name} did not come up within {timeout:.0f} s",
+        details=[*console_tail(state, node), *said.splitlines()[-1:]],
+        hint=f"its console: {state.node_dir(node) / 'console.log'}; `mammoctl lab up` tries again",
+    )
+
+
+def ssh_argv(folder: Path, node: NodeState, command: str) -> list[str]:
+    """Return the ssh command that runs ``command`` (a shell line) on the node.
+
+    Args:
+        folder: folder with ``id_ed25519`` and ``known_hosts``.
+        node: the node.
+        command: shell line.
+    """
+    options = (
+        "BatchMode=yes",
+        "ConnectTimeout=5",
+        "IdentitiesOnly=yes",
+        "StrictHostKeyChecking=yes",
+        f"UserKnownHostsFile={folder / 'known_hosts'}",
+        "GlobalKnownHostsFile=/dev/null",
+        "LogLevel=ERROR",
+    )
+    words = ["ssh", "-F", "none", "-i", str(folder / "id_ed25519")]
+    for option in options:
+        words += ["-o", option]
+    return [*words, f"admin@{node.address}", "--", command]
+
+
+def console_tail(state: LabState, node: NodeState, lines: int = 12) -> list[str]:
+    """Return the last lines that the node wrote on its console."""
+    try:
+        text = (state.node_dir(node) / "console.log").read_text(errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+
+
+def request_stop(state: LabState, node: NodeState) -> None:
+    """Ask the node to shut down; returns at once."""
+    pid = supervisor_pid(state, node)
+    if pid is not None and pid > 0:
+        os.kill(pid, signal.SIGTERM)
+
+
+def wait_until_stopped(state: LabState, node: NodeState, timeout: float = 75) -> None:
+    """Wait until the node is off.
+
+    Raises:
+        LabError: it is still running after ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while supervisor_pid(state, node) is not None:
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"node {node.name} does not shut down", hint=f"mammoctl lab stop --kill {node.name}"
+            )
+        time.sleep(0.05)
+
+
+def kill(state: LabState, node: NodeState) -> None:
+    """Switch the node off like pulling its plug."""
+    group = cgroups.group(state.cgroup, node.name)
+    while (pid := supervisor_pid(state, node)) is not None:
+        if pid > 0:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    group.kill()
