@@ -1,0 +1,115 @@
+"""The feature cache: one Parquet row an image, under a key of everything that decides its value.
+
+`<root>/<key>/<run>/part-*.parquet`. Every row stands on its own (image checksum, vector) and
+every file appears by one rename, so a run that was cut short leaves either nothing or rows that
+the next run may use; a folder per run keeps two runs from sweeping each other's unfinished files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+COLUMNS = (
+    "sha256 string, features array<float>, reason string, "
+    "node string, task long, seconds double, rss_mb double"
+)
+
+
+@dataclass(frozen=True)
+class FeatureKey:
+    """What the features of an image depend on, beside the image."""
+
+    backbone: str
+    pooling: str
+    size: int
+    weights: str  # sha256 of the file, or `random:<seed>`
+    preprocessing: int
+
+    def digest(self) -> str:
+        """Return the key as 20 hexadecimal digits."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass
+class FeatureRows:
+    """Rows read from the cache. Order means nothing; no checksum comes twice.
+
+    Attributes:
+        vectors: checksum of the image to float32 (dimension,).
+        rejects: checksum of the image to the reason.
+        tasks: per node, what its tasks did.
+    """
+
+    vectors: dict[str, npt.NDArray[np.float32]]
+    rejects: dict[str, str]
+    tasks: dict[str, dict[str, float]]
+
+
+def read_features(
+    spark: Any, folder: str, wanted: Any, dimension: int
+) -> FeatureRows:
+    """Read the features of the wanted images from a folder of the cache.
+
+    Rows of another length or with values that are not finite are left out, and so are files that
+    cannot be read: their images are computed again.
+
+    Args:
+        spark: the session.
+        folder: URI of a key's folder or of one run in it; need not exist.
+        wanted: DataFrame with a column `sha256`, small enough to broadcast.
+        dimension: length of a feature vector.
+    """
+    from pyspark.errors import AnalysisException
+    from pyspark.sql import functions as f
+
+    rows = FeatureRows({}, {}, {})
+    try:
+        frame = (
+            spark.read.schema(COLUMNS)
+            .option("recursiveFileLookup", "true")
+            .option("pathGlobFilter", "*.parquet")
+            .option("ignoreCorruptFiles", "true")
+            .option("ignoreMissingFiles", "true")
+            .parquet(folder)
+        )
+    except AnalysisException as error:
+        if "PATH_NOT_FOUND" in str(error):
+            return rows
+        raise
+    table = frame.join(f.broadcast(wanted), "sha256", "left_semi").toArrow()
+    seen_tasks: dict[str, set[int]] = {}
+    for batch in table.to_batches():
+        columns = {name: batch.column(name) for name in batch.schema.names}
+        checksums = columns["sha256"].to_pylist()
+        reasons = columns["reason"].to_pylist()
+        nodes, tasks = columns["node"].to_pylist(), columns["task"].to_pylist()
+        seconds, memory = columns["seconds"].to_pylist(), columns["rss_mb"].to_pylist()
+        vectors = columns["features"]
+        for i, checksum in enumerate(checksums):
+            if checksum in rows.vectors or checksum in rows.rejects:
+                continue  # a task that was done twice
+            value = vectors[i].values
+            if value is not None:
+                vector = np.asarray(value.to_numpy(zero_copy_only=False), dtype=np.float32)
+                if vector.shape != (dimension,) or not np.isfinite(vector).all():
+                    continue
+                rows.vectors[checksum] = vector
+            elif reasons[i]:
+                rows.rejects[checksum] = reasons[i]
+            else:
+                continue
+            seen_tasks.setdefault(nodes[i], set()).add(tasks[i])
+            node = rows.tasks.setdefault(nodes[i], {"images": 0, "seconds": 0.0, "rss_mb": 0.0})
+            node["images"] += 1
+            node["seconds"] += seconds[i] or 0.0
+            node["rss_mb"] = max(node["rss_mb"], memory[i] or 0.0)
+    for name, node in rows.tasks.items():
+        node["tasks"] = len(seen_tasks[name])
+    return rows

@@ -1,0 +1,171 @@
+"""The packed data set: what is in it, and which of its rows can be used."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from mammotrain.errors import UnusableInput
+from mammotrain.storage import Storage
+
+LABELS = {"benign": 0, "malignant": 1}
+NEEDED = ("image_id", "patient_id", "label", "sha256", "content")
+
+
+@dataclass(frozen=True)
+class Image:
+    """One usable image: ids are pseudonyms, `label` is 1 for malignant."""
+
+    image_id: str
+    patient_id: str
+    label: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One image that is left out, and why."""
+
+    image_id: str
+    reason: str
+
+
+@dataclass
+class Dataset:
+    """What the data set holds, before any image has been opened.
+
+    Attributes:
+        frame: DataFrame of all rows, `content` included.
+        images: the usable rows, sorted by image id.
+        rejects: the others.
+        info: the contents of `dataset.json`, or empty.
+    """
+
+    frame: Any
+    images: list[Image]
+    rejects: list[Reject]
+    info: dict[str, Any]
+
+    @property
+    def by_patient(self) -> bool:
+        """Whether the patients of the images are known."""
+        return self.info.get("patient_source", "manifest") != "none"
+
+
+def read_dataset(spark: Any, uri: str, storage: Storage) -> Dataset:
+    """Read everything but the pixels of a data set.
+
+    Raises:
+        UnusableInput: not there, not Parquet, without a needed column, or empty.
+    """
+    from pyspark.errors import AnalysisException
+    from pyspark.sql import functions as f
+
+    info = _info(storage, uri)
+    try:
+        frame = spark.read.option("pathGlobFilter", "*.parquet").parquet(uri)
+    except AnalysisException as error:
+        text = str(error)
+        if "PATH_NOT_FOUND" in text:
+            raise UnusableInput("no data set at the --data address: push one first") from error
+        if "UNABLE_TO_INFER_SCHEMA" in text:
+            raise UnusableInput("the data set is empty: it has no Parquet file") from error
+        raise
+    absent = [name for name in NEEDED if name not in frame.columns]
+    if absent:
+        raise UnusableInput(f"the data set lacks the column(s) {', '.join(absent)}: push it again")
+    for name in ("format",):
+        if name not in frame.columns:
+            frame = frame.withColumn(name, f.lit(None).cast("string"))
+    columns = [f.col(name).cast("string") for name in NEEDED[:-1]]
+    table = frame.select(*columns).toArrow().to_pydict()
+    rows = list(zip(*(table[name] for name in NEEDED[:-1]), strict=True))
+    if not rows:
+        raise UnusableInput("the data set is empty: it has no rows")
+    images, rejects = sort_out(rows, by_patient=info.get("patient_source") != "none")
+    return Dataset(frame, images, rejects, info)
+
+
+def _info(storage: Storage, uri: str) -> dict[str, Any]:
+    text = storage.read_text(f"{uri.rstrip('/')}/dataset.json")
+    try:
+        value = json.loads(text) if text else {}
+    except ValueError:
+        value = {}
+    return value if isinstance(value, dict) else {}
+
+
+def sort_out(
+    rows: Iterable[tuple[str | None, str | None, str | None, str | None]], by_patient: bool
+) -> tuple[list[Image], list[Reject]]:
+    """Separate usable rows from the others by their metadata alone.
+
+    Args:
+        rows: image id, patient id, label, sha256.
+        by_patient: if False, an image without a patient is its own patient.
+
+    Returns:
+        Usable images sorted by id, and rejects. Of several rows with one id, or with one content,
+        the first in order of id is used: the same picture in two parts would be a leak.
+    """
+    images: list[Image] = []
+    rejects: list[Reject] = []
+    ids: set[str] = set()
+    contents: set[str] = set()
+    for number, (image_id, patient, label, sha256) in enumerate(
+        sorted(rows, key=lambda row: tuple(value or "" for value in row))
+    ):
+        name = (image_id or "").strip() or f"row-{number}"
+        who = (patient or "").strip() or ("" if by_patient else name)
+        value = LABELS.get((label or "").strip().lower())
+        if not (image_id or "").strip():
+            reason = "no image id"
+        elif name in ids:
+            reason = "image id appears twice"
+        elif not (label or "").strip():
+            reason = "no label"
+        elif value is None:
+            reason = "label is neither benign nor malignant"
+        elif not who:
+            reason = "no patient"
+        elif not sha256:
+            reason = "no checksum"
+        elif sha256 in contents:
+            reason = "same content as another image"
+        else:
+            ids.add(name)
+            contents.add(sha256)
+            images.append(Image(name, who, value, sha256))
+            continue
+        ids.add(name)
+        rejects.append(Reject(name, reason))
+    return images, rejects
+
+
+def check_usable(images: list[Image], rejects: list[Reject], parts: int) -> None:
+    """Raise UnusableInput when no training would mean anything.
+
+    Args:
+        images: what is left.
+        rejects: what is not; their commonest reason is named.
+        parts: how many parts the patients are to be split into.
+    """
+    why = ""
+    if rejects:
+        reason, count = Counter(reject.reason for reject in rejects).most_common(1)[0]
+        why = f" ({len(rejects)} rejected, most often: {reason}, {count} times)"
+    if not images:
+        raise UnusableInput(f"no usable image in the data set{why}")
+    found = {image.label for image in images}
+    if len(found) == 1:
+        only = next(name for name, value in LABELS.items() if value in found)
+        raise UnusableInput(f"all usable images are {only}: both classes are needed{why}")
+    patients = len({image.patient_id for image in images})
+    if patients < parts:
+        raise UnusableInput(
+            f"{patients} patient(s) cannot be split into {parts} parts: add patients, "
+            f"or leave a part out{why}"
+        )

@@ -1,0 +1,286 @@
+"""The features stage: each image through the frozen network once, on the executors."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import resource
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mammotrain.backbones import BACKBONES, build_extractor, file_sha256
+from mammotrain.cache import COLUMNS, FeatureKey, FeatureRows, read_features
+from mammotrain.decode import Bytes, Reject, check_checksum, decode
+from mammotrain.errors import TrainError
+from mammotrain.events import Progress
+
+ARROW = pa.schema(
+    [
+        ("sha256", pa.string()),
+        ("features", pa.list_(pa.float32())),
+        ("reason", pa.string()),
+        ("node", pa.string()),
+        ("task", pa.int64()),
+        ("seconds", pa.float64()),
+        ("rss_mb", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """What a task needs to know. `weights` is the name that SparkFiles knows, or None."""
+
+    key: FeatureKey
+    weights: str | None
+    seed: int
+    batch: int
+
+
+# One network per Python worker process, kept between the tasks that the process runs.
+_networks: dict[ExtractSettings, Any] = {}
+
+
+def _network(settings: ExtractSettings, threads: int) -> Any:
+    """Return the compiled network: uint8 (batch, size, size, 3) to float32 (batch, dimension)."""
+    if settings in _networks:
+        return _networks[settings]
+    import os
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # a worker that had another network before
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        for device in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(device, True)
+    path = None
+    if settings.weights is not None:
+        from pyspark import SparkFiles
+
+        path = Path(SparkFiles.get(settings.weights))
+        if file_sha256(path) != settings.key.weights:
+            raise TrainError("the weights that reached this node are not those that were sent")
+    size = settings.key.size
+    model = build_extractor(settings.key.backbone, settings.key.pooling, path, settings.seed)
+    _networks.clear()
+    _networks[settings] = tf.function(
+        lambda pixels: model(tf.cast(pixels, tf.float32), training=False),
+        input_signature=[tf.TensorSpec((settings.batch, size, size, 3), tf.uint8)],
+        autograph=False,
+    )
+    return _networks[settings]
+
+
+def _prepare(row: tuple[bytes, str, str], size: int) -> Bytes | str:
+    content, checksum, declared = row
+    try:
+        check_checksum(content, checksum)
+        return decode(content, declared, size)
+    except Reject as reject:
+        return str(reject)
+
+
+def extract(
+    settings: ExtractSettings, batches: Iterator[pa.RecordBatch], counter: Any = None
+) -> Iterator[pa.RecordBatch]:
+    """Turn batches of image files into batches of features; runs in a Python worker.
+
+    The next images are decoded in threads while the network works on the present ones. Every
+    call of the network has the full batch size, filled up with zeros, so that an image's features
+    do not depend on which others came with it.
+
+    Args:
+        settings: network and batch size.
+        batches: columns `sha256`, `format`, `content`.
+        counter: Spark accumulator of finished images.
+
+    Yields:
+        Batches of the schema ARROW, a row for each row that came in.
+    """
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    threads = context.cpus() if context else 1
+    task = int(context.partitionId()) if context else 0
+    size = settings.key.size
+    rows = (
+        row
+        for batch in batches
+        for row in zip(*(batch.column(c).to_pylist() for c in ("content", "sha256", "format")),
+                       strict=True)
+    )
+
+    def chunks() -> Iterator[list[Any]]:
+        chunk: list[Any] = []
+        for row in rows:
+            chunk.append((row[1], pool.submit(_prepare, row, size)))
+            if len(chunk) == settings.batch:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def finish(chunk: list[Any]) -> pa.RecordBatch:
+        start = time.monotonic()
+        prepared = [future.result() for _, future in chunk]
+        good = [i for i, pixels in enumerate(prepared) if not isinstance(pixels, str)]
+        features: list[Any] = [None] * len(chunk)
+        if good:
+            network = _network(settings, threads)
+            start = time.monotonic()  # the first call builds the network
+            block = np.zeros((settings.batch, size, size, 3), np.uint8)
+            for slot, i in enumerate(good):
+                block[slot] = prepared[i]
+            values = np.asarray(network(block), dtype=np.float32)
+            for slot, i in enumerate(good):
+                features[i] = values[slot]
+        if counter is not None:
+            counter.add(len(chunk))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        n = len(chunk)
+        spent = (time.monotonic() - start) / n
+        return pa.record_batch(
+            [
+                pa.array([checksum for checksum, _ in chunk], pa.string()),
+                pa.array(features, pa.list_(pa.float32())),
+                pa.array([p if isinstance(p, str) else None for p in prepared], pa.string()),
+                pa.array([socket.gethostname()] * n, pa.string()),
+                pa.array([task] * n, pa.int64()),
+                pa.array([spent] * n, pa.float64()),
+                pa.array([peak] * n, pa.float64()),
+            ],
+            schema=ARROW,
+        )
+
+    with ThreadPoolExecutor(max_workers=max(threads, 1)) as pool:
+        waiting: list[Any] | None = None
+        for chunk in chunks():
+            if waiting is not None:
+                yield finish(waiting)
+            waiting = chunk
+        if waiting is not None:
+            yield finish(waiting)
+
+
+def partitions(images: int, executors: int) -> int:
+    """Return how many tasks to cut `images` into.
+
+    Small tasks spread evenly and are cheap to lose; below 16 images (two calls of the network)
+    the start of a task begins to show, and a task of more than 256 is dear to lose.
+    """
+    by_size = math.ceil(images / 256)
+    by_spread = min(math.ceil(images / 16), 16 * max(executors, 1))
+    return max(1, by_size, by_spread)
+
+
+def compute_features(
+    spark: Any,
+    images: Any,
+    missing: Any,
+    count: int,
+    executors: int,
+    settings: ExtractSettings,
+    root: str,
+    progress: Progress,
+) -> FeatureRows:
+    """Compute the features of the missing images and add them to the cache.
+
+    Args:
+        spark: the session.
+        images: the data set, a DataFrame with `image_id`, `sha256`, `format` and `content`.
+        missing: DataFrame of their `image_id` and `sha256`, or None for all of them.
+        count: how many are missing.
+        executors: how many executors there are.
+        settings: network and batch size.
+        root: URI of the key's folder in the cache.
+        progress: told as tasks finish.
+
+    Returns:
+        The rows of this run.
+    """
+    from pyspark.sql import functions as f
+
+    number = partitions(count, executors)
+    spark.conf.set("spark.sql.files.minPartitionNum", str(number))
+    frame = images.select("image_id", "sha256", "format", "content")
+    frame = frame.join(f.broadcast(missing.select("image_id")), "image_id", "left_semi")
+    counter = spark.sparkContext.accumulator(0)
+    run = f"{root}/{uuid.uuid4().hex}"
+    result = frame.select("sha256", "format", "content").mapInArrow(
+        lambda batches: extract(settings, batches, counter), COLUMNS
+    )
+    with _watch(counter, count, progress):
+        # Version 2 of the committer publishes each task's file as the task ends: what is done
+        # stays done if the driver dies.
+        result.write.option("mapreduce.fileoutputcommitter.algorithm.version", "2").parquet(run)
+    dimension = BACKBONES[settings.key.backbone].dimensions[settings.key.pooling]
+    return read_features(spark, run, missing, dimension)
+
+
+@contextlib.contextmanager
+def _watch(counter: Any, total: int, progress: Progress) -> Iterator[None]:
+    """Report the counter's value to `progress` whenever it has moved."""
+    stop = threading.Event()
+
+    def poll() -> None:
+        seen = 0
+        over = False
+        while not over:
+            over = stop.wait(0.5)  # look once more after the end
+            now = min(int(counter.value), total)
+            if now != seen:
+                seen = now
+                progress.advance("features", now, total)
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def sample_pixels(
+    spark: Any, images: Any, size: int, count: int, usable: set[str]
+) -> tuple[Any, list[str]]:
+    """Return the pixels of a few usable images, uint8 (n, size, size, 3), and their ids.
+
+    They are taken from the first rows of the data set; there may be fewer than `count`.
+    """
+
+    def decode_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            columns = [batch.column(c).to_pylist() for c in ("content", "sha256", "format")]
+            pixels = [_prepare(row, size) for row in zip(*columns, strict=True)]
+            yield pa.record_batch(
+                {
+                    "image_id": batch.column("image_id"),
+                    "pixels": pa.array(
+                        [None if isinstance(p, str) else p.tobytes() for p in pixels], pa.binary()
+                    ),
+                }
+            )
+
+    spark.conf.set("spark.sql.files.minPartitionNum", "1")
+    head = images.select("image_id", "sha256", "format", "content").limit(4 * count)
+    table = head.mapInArrow(decode_rows, "image_id string, pixels binary").toArrow().to_pydict()
+    found = {
+        image_id: np.frombuffer(data, np.uint8).reshape(size, size, 3)
+        for image_id, data in zip(table["image_id"], table["pixels"], strict=True)
+        if data is not None and image_id in usable
+    }
+    names = sorted(found)[:count]
+    return np.array([found[name] for name in names], dtype=np.uint8), names

@@ -1,0 +1,78 @@
+"""Which patients train, which validate, which test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from mammotrain.dataset import Image
+from mammotrain.errors import UnusableInput
+
+PARTS = ("train", "validation", "test")
+
+
+def rank(seed: int, patient: str) -> str:
+    """Return a patient's place in the order of `seed`: looks random, is always the same."""
+    return hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()
+
+
+def split(
+    images: Sequence[Image], fractions: Mapping[str, float], seed: int
+) -> dict[str, list[Image]]:
+    """Split images by patient.
+
+    Patients are taken in two strata, those with a malignant image and those without, each ordered
+    by `rank`. Each part other than `train` takes its share of a stratum, rounded, at least one
+    patient where the stratum has enough for every part. The result depends on the patients and the
+    seed alone: neither on the order of the rows nor on the number of machines.
+
+    Args:
+        images: usable images.
+        fractions: share of the patients for `validation` and `test`, 0 to leave a part out.
+        seed: another seed, another split.
+
+    Returns:
+        Images of each part that is not left out, sorted by image id.
+
+    Raises:
+        UnusableInput: a part would be empty, or training would see one class only.
+    """
+    wanted = [part for part in PARTS if part == "train" or fractions.get(part, 0) > 0]
+    ill = {image.patient_id for image in images if image.label == 1}
+    everyone = {image.patient_id for image in images}
+    part_of: dict[str, str] = {}
+    for stratum in (ill, everyone - ill):
+        order = sorted(stratum, key=lambda patient: (rank(seed, patient), patient))
+        start = 0
+        for part in wanted[1:]:
+            share = round(fractions[part] * len(order))
+            if len(order) >= len(wanted):
+                share = max(share, 1)
+            for patient in order[start : start + share]:
+                part_of[patient] = part
+            start += share
+        for patient in order[start:]:
+            part_of[patient] = "train"
+    result: dict[str, list[Image]] = {part: [] for part in wanted}
+    for image in sorted(images, key=lambda image: image.image_id):
+        result[part_of[image.patient_id]].append(image)
+    check_split(result)
+    return result
+
+
+def check_split(parts: Mapping[str, Sequence[Image]]) -> None:
+    """Refuse a split that leaks or cannot be trained on.
+
+    Raises:
+        UnusableInput: a part is empty, or training would see one class only.
+        AssertionError: a patient is in two parts.
+    """
+    seen: dict[str, str] = {}
+    for part, images in parts.items():
+        if not images:
+            raise UnusableInput(f"too few patients: nobody is left for the {part} part")
+        for image in images:
+            if seen.setdefault(image.patient_id, part) != part:
+                raise AssertionError("a patient is in two parts of the split")
+    if len({image.label for image in parts["train"]}) < 2:
+        raise UnusableInput("too few patients: the training part has one class only")
