@@ -1,0 +1,273 @@
+"""Run a playbook: build argv and environment, follow its events, keep its full output in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mammoctl import paths
+from mammoctl.ansible import events
+from mammoctl.ansible.hints import hint_for
+from mammoctl.errors import Interrupted, MammoctlError, PlaybookFailed
+from mammoctl.inventory import Cluster, ansible_env
+
+_LOGS_KEPT = 50
+_SECONDS_TO_STOP = 20
+
+
+@dataclass(frozen=True)
+class PlaybookResult:
+    """What a playbook did.
+
+    Attributes:
+        hosts: counts of tasks per host.
+        changed: (host, task) for every change.
+        roles: seconds per role, or per play for tasks outside roles, in order.
+        seconds: of the whole run, Ansible's start included.
+        log: the file with Ansible's full output.
+    """
+
+    name: str
+    hosts: Mapping[str, events.HostStats]
+    changed: list[tuple[str, events.Task]]
+    roles: Mapping[str, float]
+    seconds: float
+    log: Path
+
+    def as_json(self) -> dict[str, object]:
+        """Return the result as plain values, for ``--json``."""
+        return {
+            "playbook": self.name,
+            "seconds": round(self.seconds, 1),
+            "hosts": {host: vars(stats) for host, stats in self.hosts.items()},
+            "changed": [
+                {"host": host, "task": str(task), "path": task.path} for host, task in self.changed
+            ],
+            "roles": {role: round(seconds, 1) for role, seconds in self.roles.items()},
+            "log": str(self.log),
+        }
+
+
+def argv(
+    name: str,
+    cluster: Cluster,
+    *,
+    extra_vars: Mapping[str, object] | None = None,
+    extra_args: Sequence[str] = (),
+    limit: str | None = None,
+    tags: str | None = None,
+    check: bool = False,
+    diff: bool = False,
+) -> list[str]:
+    """Return the command line of ``ansible-playbook`` (see `run_playbook`)."""
+    beside = Path(sys.executable).with_name("ansible-playbook")
+    program = str(beside) if beside.is_file() else shutil.which("ansible-playbook")
+    if program is None:
+        raise MammoctlError(
+            "ansible-playbook is not installed beside mammoctl",
+            hint="install mammoctl again, with its dependencies (ansible-core)",
+        )
+    line = [program, "-i", str(cluster.source)]
+    for item in extra_args:
+        line += ["-e", item]
+    if extra_vars:  # last, so that they win
+        line += ["-e", json.dumps(dict(extra_vars), sort_keys=True)]
+    if limit:
+        line += ["--limit", limit]
+    if tags:
+        line += ["--tags", tags]
+    if check:
+        line.append("--check")
+    if diff:
+        line.append("--diff")
+    return [*line, str(paths.playbook(name))]
+
+
+def environment(cluster: Cluster, events_fd: int) -> dict[str, str]:
+    """Return the environment of ``ansible-playbook``.
+
+    The cluster's known_hosts is the only one, whether or not the inventory says so itself.
+    """
+    enabled = [name for name in os.environ.get("ANSIBLE_CALLBACKS_ENABLED", "").split(",") if name]
+    settings = {
+        "ANSIBLE_CALLBACKS_ENABLED": ",".join([*enabled, "mammoctl_events"]),
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        "ANSIBLE_NOCOWS": "1",
+        "MAMMOCTL_EVENTS_FD": str(events_fd),
+    }
+    hosts = cluster.hosts.values()
+    if not all(host.ssh_option("UserKnownHostsFile") for host in hosts):
+        strict = shlex.join(
+            f"-o{option}"
+            for option in (
+                f"UserKnownHostsFile={cluster.known_hosts}",
+                "GlobalKnownHostsFile=/dev/null",
+                "StrictHostKeyChecking=yes",
+            )
+        )
+        # The inventory's ansible_ssh_common_args would replace common arguments from here.
+        taken = any(host.vars.get("ansible_ssh_common_args") for host in hosts)
+        names = ("SSH_EXTRA", "SFTP_EXTRA", "SCP_EXTRA") if taken else ("SSH_COMMON",)
+        settings |= {f"ANSIBLE_{name}_ARGS": strict for name in names}
+    return ansible_env(settings)
+
+
+def run_playbook(
+    name: str,
+    cluster: Cluster,
+    *,
+    extra_vars: Mapping[str, object] | None = None,
+    extra_args: Sequence[str] = (),
+    limit: str | None = None,
+    tags: str | None = None,
+    check: bool = False,
+    diff: bool = False,
+    title: str = "",
+) -> PlaybookResult:
+    """Run a playbook of the project on a cluster and show its progress.
+
+    Args:
+        name: the playbook's verb, such as ``provision``.
+        cluster: where to run it.
+        extra_vars: variables that override all others; no secrets (they show in argv).
+        extra_args: further values for ``-e``, as the user wrote them.
+        limit: a host pattern.
+        tags: comma-separated tags.
+        check: change nothing, say what would change.
+        diff: show the differences of changed files.
+        title: what to call the run on the screen; by default its name.
+
+    Raises:
+        PlaybookFailed: tasks failed or hosts could not be reached.
+        Interrupted: Ctrl-C; Ansible has been stopped.
+    """
+    from mammoctl.ansible.render import renderer
+
+    line = argv(
+        name, cluster,
+        extra_vars=extra_vars, extra_args=extra_args,
+        limit=limit, tags=tags, check=check, diff=diff,
+    )  # fmt: skip
+    if not paths.playbook(name).is_file():
+        raise PlaybookFailed(f"there is no playbook {paths.playbook(name)}")
+    run = events.Run()
+    began = time.monotonic()
+    log = _new_log(name, cluster)
+    with renderer(run, title or name, cluster) as show, log.open("ab") as output:
+        output.write(f"$ {shlex.join(line)}\n".encode())
+        output.flush()
+        with _process(line, cluster, output) as (process, stream):
+            for raw in stream:
+                if event := events.parse(raw):
+                    run.add(event)
+                    show(event)
+            rc = process.wait()
+    if rc != 0:
+        raise _failure(name, run, log, rc)
+    return PlaybookResult(name, run.hosts, run.changed, run.groups, time.monotonic() - began, log)
+
+
+@contextlib.contextmanager
+def _process(
+    line: list[str], cluster: Cluster, output: BinaryIO
+) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
+    """Start Ansible in a process group of its own, so that Ctrl-C reaches it once, from us."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream:
+        try:
+            process = subprocess.Popen(
+                line,
+                env=environment(cluster, writing),
+                cwd=paths.project_root(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writing,),
+                process_group=0,
+            )
+        finally:
+            os.close(writing)
+        try:
+            yield process, stream
+        except KeyboardInterrupt:
+            _stop(process)
+            raise Interrupted(
+                "interrupted; Ansible has been stopped",
+                hint="run the same command again: what is done already is not done twice",
+                details=[f"log: {output.name}"],
+            ) from None
+        except BaseException:
+            _stop(process)
+            raise
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask Ansible to stop as Ctrl-C does, then insist; a second Ctrl-C shortens the wait."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            process.wait(_SECONDS_TO_STOP)
+            return
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            continue
+
+
+def _new_log(name: str, cluster: Cluster) -> Path:
+    folder = paths.log_dir()
+    for old in sorted(folder.glob("*.ansible.log"))[: -_LOGS_KEPT + 1]:
+        old.unlink(missing_ok=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    path = folder / f"{stamp}-{os.getpid()}-{name}-{cluster.name}.ansible.log"
+    path.touch(mode=0o600)
+    return path
+
+
+def _failure(name: str, run: events.Run, log: Path, rc: int) -> PlaybookFailed:
+    """Say where, on which hosts and why; equal messages of several hosts are told once."""
+    told: dict[tuple[events.Task, str, bool], list[str]] = {}
+    for failure in run.failures:
+        key = (failure.task, failure.message, failure.unreachable)
+        told.setdefault(key, []).append(failure.host)
+    details: list[str] = []
+    for (task, message, unreachable), hosts in told.items():
+        what = "unreachable at" if unreachable else "failed:"
+        details.append(f"{', '.join(hosts)} {what} {task}")
+        if task.path:
+            details.append(f"    at {_relative(task.path)}")
+        details += [f"    {text}" for text in message.splitlines()[:30]]
+    messages = [failure.message for failure in run.failures]
+    if not details:
+        messages = _last_errors(log)
+        details = messages or [f"ansible-playbook ended with status {rc}"]
+    hosts = sorted({failure.host for failure in run.failures})
+    where = f" on {', '.join(hosts)}" if hosts else ""
+    return PlaybookFailed(
+        f"{name} failed{where}" + (f" (play: {run.play})" if run.play else ""),
+        details=[*details, f"full log: {log}"],
+        hint=hint_for(messages) or "mend the cause, then run the same command again",
+    )
+
+
+def _relative(place: str) -> str:
+    return place.removeprefix(f"{paths.project_root()}/")
+
+
+def _last_errors(log: Path) -> list[str]:
+    """Find what Ansible said when it never came to running a task (a syntax error, say)."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    for index in range(len(lines) - 1, -1, -1):
+        if lines[index].startswith(("[ERROR]", "ERROR!")):
+            return [line for line in lines[index : index + 8] if line.strip()]
+    return [line for line in lines[-5:] if line.strip()]
