@@ -1,0 +1,125 @@
+"""``mammoctl provision``: bare hosts to a Spark cluster."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mammoctl.ansible.runner import PlaybookResult
+    from mammoctl.inventory import Cluster
+    from mammoctl.probe import Facts
+
+
+def provision(
+    inventory: Annotated[
+        str | None,
+        typer.Option(
+            "--inventory", "-i", metavar="NAME|PATH",
+            help="Inventory: a name under ./inventory, a folder or a file.",
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; tell what would change.")
+    ] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Show the differences of changed files.")
+    ] = False,
+    tags: Annotated[
+        str | None, typer.Option("--tags", help="Only these parts, such as spark,hdfs_configure.")
+    ] = None,
+    extra_vars: Annotated[
+        list[str] | None,
+        typer.Option("--extra-vars", "-e", metavar="KEY=VALUE|@FILE", help="Override a variable."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON on standard output.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Turn the hosts of an inventory into a Spark cluster with HDFS and TensorFlow.
+
+    Safe to run again at any time: what is as it should be is left alone. See first what would
+    change with --check --diff.
+    """
+    from mammoctl import bundle, console, probe
+    from mammoctl import inventory as inventories
+    from mammoctl.ansible.runner import run_playbook
+    from mammoctl.ssh import Nodes
+
+    began = time.monotonic()
+    cluster = inventories.load(inventory)
+    console.step(f"Looking at {', '.join(cluster.hosts)}")
+    with Nodes(cluster) as nodes:
+        facts = probe.probe(nodes)
+    target = probe.choose_target(facts)
+    console.step(f"Preparing what the nodes need ({target})")
+    prepared = bundle.ensure_bundle(target, progress=not as_json)
+    looked = time.monotonic() - began
+    result = run_playbook(
+        "provision",
+        cluster,
+        extra_vars={"mammoctl_bundle_file": str(prepared.path)},
+        extra_args=extra_vars or [],
+        tags=tags,
+        check=check,
+        diff=diff,
+        title=f"provision {cluster.name}",
+    )
+    seconds = time.monotonic() - began
+    if as_json:
+        console.result_json(
+            {
+                **result.as_json(),
+                "cluster": cluster.name,
+                "seconds": round(seconds, 1),
+                "seconds_before": round(looked, 1),
+                "check": check,
+                "bundle": prepared.key,
+                "target": str(target),
+            }
+        )
+        return
+    _show(cluster, facts, result, looked, check)
+    _next_step(cluster, result, seconds, check)
+
+
+def _show(
+    cluster: Cluster, facts: dict[str, Facts], result: PlaybookResult, looked: float, check: bool
+) -> None:
+    from mammoctl import console
+
+    rows = []
+    for name, host in cluster.hosts.items():
+        stats = result.hosts.get(name)
+        duties = ["master"] if host is cluster.master else []
+        duties += ["worker"] if host in cluster.workers else []
+        counts = (stats.ok, stats.changed, stats.failed) if stats else ("-", "-", "-")
+        rows.append([name, host.address, "+".join(duties), facts[name].release, *counts])
+    changed = "would change" if check else "changed"
+    console.table("", ["host", "address", "duty", "system", "ok", changed, "failed"], rows)
+    by_role: dict[str, int] = {}
+    for _host, task in result.changed:
+        by_role[task.group] = by_role.get(task.group, 0) + 1
+    steps: list[list[object]] = [["look, prepare", f"{looked:.1f}", ""]]
+    steps += [[role, f"{spent:.1f}", by_role.get(role, 0)] for role, spent in result.roles.items()]
+    steps.append(["all", f"{looked + result.seconds:.1f}", len(result.changed)])
+    console.table("", ["step", "seconds", changed], steps)
+
+
+def _next_step(cluster: Cluster, result: PlaybookResult, seconds: float, check: bool) -> None:
+    from mammoctl import console
+
+    count = len(result.changed)
+    if check:
+        console.result(f"{cluster.name}: {count} changes would be made; nothing was touched")
+    else:
+        console.result(f"{cluster.name}: provisioned in {seconds:.0f} s, {count} changed")
+        console.note("next: mammoctl verify")
+    console.note(f"full log: {result.log}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``provision`` to the command line."""
+    app.command()(provision)

@@ -1,0 +1,173 @@
+"""Look at every node over SSH before anything is changed, and choose what they are given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from mammoctl.bundle.model import ARCHITECTURES, Target
+from mammoctl.errors import ConnectionFailed, MammoctlError
+from mammoctl.ssh import Nodes, Result
+
+MIN_FREE_MB = 9000
+"""Free MiB that a first installation needs below /opt and /var/lib (roles/common has the same)."""
+
+# One round trip per host; sh, because a bare host may have no Python. No line fails the whole.
+SCRIPT = r"""
+. /etc/os-release 2>/dev/null
+echo "id=${ID:-unknown}"
+echo "version=${VERSION_ID:-}"
+echo "pretty=${PRETTY_NAME:-$(uname -s)}"
+echo "arch=$(uname -m)"
+echo "python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
+echo "cores=$(nproc)"
+echo "memory_kb=$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
+for path in /opt /var/lib; do
+  echo "free_kb=$(df -Pk $path | awk 'NR==2 {print $4}')"
+done
+for device in /sys/bus/pci/devices/*; do
+  [ "$(cat $device/vendor 2>/dev/null)" = 0x10de ] || continue
+  case "$(cat $device/class 2>/dev/null)" in 0x03*) echo gpu=1 ;; esac
+done
+[ -d /run/systemd/system ] && echo systemd=1
+[ -e /etc/mammoctl/cluster.json ] && echo installed=1
+exit 0
+"""
+
+
+class NodesUnfit(MammoctlError):
+    """Nodes cannot be provisioned as they are; the details name each and why."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a node is.
+
+    Attributes:
+        release: distribution and version, such as ``debian12`` or ``ubuntu24.04``.
+        python: the minor version of its python3, such as ``3.11``; empty when there is none.
+        memory_mb: physical memory in MiB.
+        free_mb: the smaller free space in MiB of /opt and /var/lib.
+        gpus: NVIDIA display controllers.
+        installed: whether mammoctl has provisioned it before.
+    """
+
+    release: str
+    pretty: str
+    arch: str
+    python: str
+    cores: int
+    memory_mb: int
+    free_mb: int
+    gpus: int = 0
+    systemd: bool = True
+    installed: bool = False
+
+
+def parse(text: str) -> Facts:
+    """Read the output of `SCRIPT`; what a host does not tell counts as nothing."""
+    pairs = [line.partition("=")[::2] for line in text.splitlines() if "=" in line]
+    one = dict(reversed(pairs))  # the first of each name
+    many: dict[str, list[str]] = {}
+    for name, value in pairs:
+        many.setdefault(name, []).append(value.strip())
+    version = one.get("version", "")
+    major = version if one.get("id") == "ubuntu" else version.partition(".")[0]
+    free = [_number(value) for value in many.get("free_kb", [])]
+    return Facts(
+        release=f"{one.get('id', 'unknown')}{major}",
+        pretty=one.get("pretty", "an unknown system"),
+        arch=one.get("arch", ""),
+        python=one.get("python", "").strip(),
+        cores=_number(one.get("cores", "")),
+        memory_mb=_number(one.get("memory_kb", "")) // 1024,
+        free_mb=min(free, default=0) // 1024,
+        gpus=len(many.get("gpu", [])),
+        systemd="systemd" in one,
+        installed="installed" in one,
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if re.fullmatch(r"\d+", text.strip()) else 0
+
+
+def probe(nodes: Nodes) -> dict[str, Facts]:
+    """Look at every host of the cluster at once.
+
+    Raises:
+        ConnectionFailed: hosts cannot be reached or give no root; all of them are named.
+    """
+    outcomes = nodes.run_all(SCRIPT, sudo=True, timeout=60)
+    failed = {name: out for name, out in outcomes.items() if isinstance(out, MammoctlError)}
+    if len(failed) == 1:
+        raise next(iter(failed.values()))
+    if failed:
+        details: list[str] = []
+        for error in failed.values():
+            details += [error.message, *(f"    {line}" for line in error.details)]
+            details += [f"    hint: {error.hint}"] if error.hint else []
+        raise ConnectionFailed(
+            f"{len(failed)} of {len(outcomes)} hosts cannot be used: {', '.join(failed)}",
+            details=details,
+            hint="mend these, then run the same command again",
+        )
+    return {name: parse(out.stdout) for name, out in outcomes.items() if isinstance(out, Result)}
+
+
+def choose_target(facts: Mapping[str, Facts]) -> Target:
+    """Return what the bundle is made for: one Python, one architecture, the variants needed.
+
+    Raises:
+        NodesUnfit: hosts are unsupported or too different; every problem of every host is told.
+    """
+    from mammoctl.bundle import versions
+
+    problems: list[str] = []
+    for name, seen in facts.items():
+        problems += [f"{name}: {text}" for text in _unfit(seen)]
+    minors = versions.python_minors()
+    fit = {name: seen for name, seen in facts.items() if seen.python in minors}
+    problems += _mixed("Python", fit, lambda seen: seen.python, "one minor version of Python")
+    problems += _mixed("architecture", facts, lambda seen: seen.arch, "one architecture")
+    if problems:
+        raise NodesUnfit(
+            "these hosts cannot form a cluster as they are",
+            details=problems,
+            hint="mend each host, or take it out of the inventory; nothing has been changed",
+        )
+    first = next(iter(facts.values()))
+    variants = tuple(sorted({"gpu" if seen.gpus else "cpu" for seen in facts.values()}))
+    return Target(python=first.python, arch=first.arch, variants=variants)
+
+
+def _unfit(seen: Facts) -> Iterable[str]:
+    from mammoctl.bundle import versions
+
+    supported = versions.load()["releases"]
+    minors = versions.python_minors()
+    if seen.release not in supported:
+        yield f"unsupported system: {seen.pretty}; supported: {', '.join(supported)}"
+    if seen.arch not in ARCHITECTURES:
+        yield f"unsupported architecture: {seen.arch or 'unknown'}"
+    if not seen.python:
+        yield "python3 is missing: sudo apt-get install python3"
+    elif seen.python not in minors:
+        yield f"Python {seen.python} ({seen.pretty}): needs one of {', '.join(minors)}"
+    if not seen.systemd:
+        yield "systemd does not run there: a container cannot be a node"
+    if not seen.installed and seen.free_mb < MIN_FREE_MB:
+        yield f"{seen.free_mb} MiB free below /opt and /var/lib: needs {MIN_FREE_MB} MiB"
+
+
+def _mixed(
+    what: str, facts: Mapping[str, Facts], value: Callable[[Facts], str], needed: str
+) -> list[str]:
+    groups: dict[str, list[str]] = {}
+    for name, seen in facts.items():
+        groups.setdefault(value(seen), []).append(name)
+    if len(groups) < 2:
+        return []
+    told = "; ".join(f"{which} on {', '.join(names)}" for which, names in sorted(groups.items()))
+    return [f"the hosts differ in {what} ({told}): a cluster needs {needed}"]
