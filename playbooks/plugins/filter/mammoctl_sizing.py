@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a node's memory is divided among Spark, HDFS, the driver and the Python workers."""
+
+from __future__ import annotations
+
+
+def node_budget(memory_mb, *, is_master, is_worker, hdfs, settings):
+    """Return how one node's memory is divided, in MiB.
+
+    Args:
+        memory_mb: the node's memory.
+        is_master: the master, the driver of a job and the NameNode run here.
+        is_worker: a worker and its executor run here.
+        hdfs: HDFS runs on the cluster.
+        settings: ``system daemon hdfs driver python executor_overhead executor_max`` in MiB.
+
+    Returns:
+        ``reserved`` (all but the executor and its Python worker) and ``executor``, the heap that is left;
+        it is below ``settings['executor_min']`` when the node is too small.
+    """
+    reserved = settings["system"]
+    if is_master:
+        reserved += settings["daemon"] + settings["driver"] + (settings["hdfs"] if hdfs else 0)
+    if is_worker:
+        reserved += settings["daemon"] + (settings["hdfs"] if hdfs else 0)
+        reserved += settings["python"] + settings["executor_overhead"]
+    left = memory_mb - reserved
+    return {"reserved": reserved, "executor": min(left, settings["executor_max"])}
+
+
+def cluster_sizing(hostvars, nodes, hdfs, settings):
+    """Return what each worker registers with and what an executor gets.
+
+    Args:
+        hostvars: name -> variables; read are ``mammoctl_node_memory_mb``, ``mammoctl_node_cores``,
+            ``mammoctl_is_master``, ``mammoctl_is_worker`` and, when set, ``spark_worker_memory_mb``.
+        nodes: names of the cluster's hosts.
+        hdfs: HDFS runs on the cluster.
+        settings: see ``node_budget``.
+
+    Returns:
+        ``workers``: name -> ``{cores, memory_mb}``; ``executor``: the ``cores`` and ``memory_mb`` that
+        fit every worker, so that a job runs one executor on each.
+    """
+    workers = {}
+    for name in nodes:
+        node = hostvars[name]
+        if not node["mammoctl_is_worker"]:
+            continue
+        budget = node_budget(
+            node["mammoctl_node_memory_mb"],
+            is_master=node["mammoctl_is_master"],
+            is_worker=True,
+            hdfs=hdfs,
+            settings=settings,
+        )
+        memory = node.get("spark_worker_memory_mb") or max(budget["executor"], settings["executor_min"])
+        workers[name] = {"cores": int(node["mammoctl_node_cores"]), "memory_mb": int(memory)}
+    executor = {
+        "cores": min(worker["cores"] for worker in workers.values()),
+        "memory_mb": min(worker["memory_mb"] for worker in workers.values()),
+    }
+    return {"workers": workers, "executor": executor}
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self):
+        """Return name -> function."""
+        return {"mammoctl_node_budget": node_budget, "mammoctl_cluster_sizing": cluster_sizing}

@@ -1,0 +1,144 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""One locked Python environment out of pushed wheels, and the link that makes it the current one."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mammoctl_env
+short_description: Build the Python environment of a requirements file from the node's store, then link it
+description:
+  - ROOT/KEY is complete when it holds the marker C(.complete); anything else at that place is made anew.
+  - uv installs with hashes, without an index; C(python3-venv) and pip are not needed on the node.
+  - LINK is switched only after that, atomically.
+author: mammoctl
+options:
+  key: {description: Name of the environment., type: str, required: true}
+  root: {description: Folder of the environments., type: path, default: /opt/mammoctl/envs}
+  link: {description: The link to the current one., type: path, default: /opt/mammoctl/env}
+  store: {description: The store of artifacts., type: path, default: /var/lib/mammoctl/store}
+  uv: {description: The installer., type: path, required: true}
+  requirements: {description: The requirements file with hashes., type: path, required: true}
+  python: {description: The base interpreter., type: path, default: /usr/bin/python3}
+  compile: {description: Packages whose modules are compiled now., type: list, elements: str, default: []}
+"""
+
+EXAMPLES = r"""
+- name: Build the environment
+  mammoctl_env:
+    key: 0123456789abcdef
+    uv: /var/lib/mammoctl/store/SHA/uv
+    requirements: /var/lib/mammoctl/store/SHA/requirements-cpu.txt
+"""
+
+import glob
+import json
+import os
+import shutil
+import tempfile
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mammoctl_manifest import record
+
+MARKER = ".complete"
+
+
+def link_names(store, folder):
+    """Make ``folder`` hold a link to each wheel of the store, for --find-links."""
+    for path in glob.glob(os.path.join(store, "*", "*.whl")):
+        os.symlink(path, os.path.join(folder, os.path.basename(path)))
+
+
+def switch(link, target):
+    """Let ``link`` point to ``target``, atomically."""
+    temporary = link + ".new"
+    if os.path.lexists(temporary):
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    os.replace(temporary, link)
+
+
+def build(module, place):
+    """Make the environment at ``place``; return the seconds of each step."""
+    wanted, seconds = module.params, {}
+    cache = os.path.join(os.path.dirname(wanted["root"]), ".uv-cache")
+    os.umask(0o022)
+    os.makedirs(wanted["root"], exist_ok=True)
+    record("trees", [os.path.dirname(wanted["root"])])
+    shutil.rmtree(place, ignore_errors=True)
+    environment = {
+        "UV_CACHE_DIR": cache,
+        "UV_NO_CONFIG": "1",
+        "UV_OFFLINE": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_NO_PROGRESS": "1",
+        "UV_LINK_MODE": "hardlink",
+        "LC_ALL": "C.UTF-8",
+        "HOME": "/root",
+    }
+    python = os.path.join(place, "bin", "python")
+
+    def step(name, command):
+        started = time.monotonic()
+        rc, out, err = module.run_command(command, environ_update=environment, umask=0o022)
+        if rc:
+            said = "\n".join((err or out).strip().splitlines()[-15:])
+            module.fail_json(msg="The Python environment could not be made (%s): %s" % (name, said))
+        seconds[name] = round(time.monotonic() - started, 1)
+
+    links = tempfile.mkdtemp(prefix="links-", dir=wanted["root"])
+    try:
+        link_names(wanted["store"], links)
+        step(
+            "venv",
+            [wanted["uv"], "venv", "--quiet", "--no-project", "--python", wanted["python"], place],
+        )
+        install = [wanted["uv"], "pip", "install", "--quiet", "--python", python, "--no-index"]
+        install += ["--find-links", links, "--no-deps", "--require-hashes", "--requirement"]
+        step("install", [*install, wanted["requirements"]])
+    finally:
+        shutil.rmtree(links, ignore_errors=True)
+        shutil.rmtree(cache, ignore_errors=True)
+    if wanted["compile"]:
+        code = "import sys,importlib\nfor name in sys.argv[1:]: importlib.import_module(name)"
+        step("compile", [python, "-c", code, *wanted["compile"]])
+    return seconds
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "key": {"type": "str", "required": True},
+            "root": {"type": "path", "default": "/opt/mammoctl/envs"},
+            "link": {"type": "path", "default": "/opt/mammoctl/env"},
+            "store": {"type": "path", "default": "/var/lib/mammoctl/store"},
+            "uv": {"type": "path", "required": True},
+            "requirements": {"type": "path", "required": True},
+            "python": {"type": "path", "default": "/usr/bin/python3"},
+            "compile": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    place = os.path.join(wanted["root"], wanted["key"])
+    marker = os.path.join(place, MARKER)
+    complete = os.path.isfile(marker)
+    current = os.readlink(wanted["link"]) if os.path.islink(wanted["link"]) else ""
+    changed = not complete or current != place
+    diff = {"before": "%s\n" % current, "after": "%s\n" % place} if changed else {}
+    seconds = {}
+    if changed and not module.check_mode:
+        if not complete:
+            seconds = build(module, place)
+            with open(marker, "w", encoding="utf-8") as stream:
+                json.dump({"key": wanted["key"], "seconds": seconds}, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+        switch(wanted["link"], place)
+    module.exit_json(changed=changed, seconds=seconds, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

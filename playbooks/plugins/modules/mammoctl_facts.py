@@ -1,0 +1,232 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""One look at a node: everything that the roles ask before they change anything."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mammoctl_facts
+short_description: Gather all facts that the roles of mammoctl need in one call
+description:
+  - Replaces several narrow C(setup), C(stat), C(package_facts) and C(service_facts) calls.
+  - Never changes anything; the facts are below C(ansible_facts['mammoctl']).
+author: mammoctl
+options:
+  packages: {description: Debian packages to look for., type: list, elements: str, default: []}
+  users: {description: Users to look for., type: list, elements: str, default: []}
+  paths: {description: Paths to look at., type: list, elements: str, default: []}
+  ports: {description: TCP ports or FIRST-LAST ranges to look at., type: list, elements: str, default: []}
+  disks: {description: Folders whose file system's free space matters., type: list, elements: str, default: []}
+  control_time: {description: The control machine's clock in seconds since 1970., type: float, default: 0}
+"""
+
+EXAMPLES = r"""
+- name: Look at the node
+  mammoctl_facts:
+    packages: [nftables]
+    ports: ["7077", "7200-7216"]
+"""
+
+import glob
+import os
+import platform
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+NVIDIA = "0x10de"
+
+
+def os_release(path="/etc/os-release"):
+    """Return the keys of os-release, lower-cased."""
+    values = {}
+    with open(path, encoding="utf-8") as stream:
+        for line in stream:
+            key, sep, value = line.strip().partition("=")
+            if sep:
+                values[key.lower()] = value.strip("\"'")
+    return values
+
+
+def memory_mb(path="/proc/meminfo"):
+    """Return the memory's size in MiB."""
+    with open(path, encoding="ascii") as stream:
+        for line in stream:
+            if line.startswith("MemTotal:"):
+                return int(line.split()[1]) // 1024
+    return 0
+
+
+def default_address():
+    """Return the address that packets to other networks leave from (nothing is sent), or ''."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return ""
+        return probe.getsockname()[0]
+
+
+def host_keys():
+    """Return the public SSH host keys: 'TYPE BASE64', strongest first."""
+    order = {"ssh-ed25519": 0, "ecdsa-sha2-nistp256": 1, "ssh-rsa": 2}
+    keys = []
+    for path in glob.glob("/etc/ssh/ssh_host_*_key.pub"):
+        with open(path, encoding="utf-8") as stream:
+            fields = stream.read().split()
+        if len(fields) >= 2 and fields[0] in order:
+            keys.append("%s %s" % (fields[0], fields[1]))
+    return sorted(keys, key=lambda key: order[key.split()[0]])
+
+
+def missing_packages(wanted):
+    """Return which of ``wanted`` are not fully installed."""
+    if not wanted:
+        return []
+    query = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package}\n", *wanted]
+    done = subprocess.run(
+        query, capture_output=True, text=True, check=False, env=dict(os.environ, LC_ALL="C")
+    )
+    installed = {line.split()[-1] for line in done.stdout.splitlines() if line[1:2] == "i"}
+    return [name for name in wanted if name not in installed]
+
+
+def user_of(name):
+    """Return the account's id, home and shell, or None."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return {"uid": entry.pw_uid, "home": entry.pw_dir, "shell": entry.pw_shell}
+
+
+def path_of(path):
+    """Return what lies at ``path``, or None."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    link = os.readlink(path) if os.path.islink(path) else ""
+    return {"link": link, "directory": os.path.isdir(path), "size": found.st_size}
+
+
+def free_mb(path):
+    """Return the free space in MiB of the file system that ``path`` is or would be on."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return shutil.disk_usage(path).free // 2**20
+
+
+def listening(wanted):
+    """Return [{port, unit, program}] for the TCP ports in ``wanted`` that somebody listens on."""
+    numbers = set()
+    for item in wanted:
+        first, _sep, last = item.partition("-")
+        numbers.update(range(int(first), int(last or first) + 1))
+    inodes = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as stream:
+                rows = stream.readlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            fields = row.split()
+            port = int(fields[1].rpartition(":")[2], 16)
+            if fields[3] == "0A" and port in numbers:
+                inodes["socket:[%s]" % fields[9]] = port
+    found = {port: {"port": port, "unit": "", "program": ""} for port in inodes.values()}
+    if found:
+        for descriptor in glob.iglob("/proc/[0-9]*/fd/*"):
+            try:
+                port = inodes.get(os.readlink(descriptor))
+            except OSError:
+                continue
+            if port is not None and not found[port]["program"]:
+                found[port].update(owner_of(descriptor.split("/")[2]))
+    return sorted(found.values(), key=lambda entry: entry["port"])
+
+
+def owner_of(pid):
+    """Return the systemd unit and the program of a process."""
+    unit = program = ""
+    try:
+        with open("/proc/%s/cgroup" % pid, encoding="utf-8") as stream:
+            units = re.findall(r"([^/\n]+\.(?:service|scope))", stream.read())
+        unit = units[-1] if units else ""
+        with open("/proc/%s/comm" % pid, encoding="utf-8") as stream:
+            program = stream.read().strip()
+    except OSError:
+        pass
+    return {"unit": unit, "program": program}
+
+
+def gpu_count():
+    """Return the number of NVIDIA display controllers on the PCI bus."""
+    count = 0
+    for vendor in glob.glob("/sys/bus/pci/devices/*/vendor"):
+        try:
+            with open(vendor, encoding="ascii") as stream:
+                if stream.read().strip() != NVIDIA:
+                    continue
+            with open(os.path.join(os.path.dirname(vendor), "class"), encoding="ascii") as stream:
+                count += stream.read().startswith("0x03")
+        except OSError:
+            continue
+    return count
+
+
+def environments(root="/opt/mammoctl/envs"):
+    """Return the keys of the complete Python environments."""
+    return sorted(os.path.basename(os.path.dirname(p)) for p in glob.glob(root + "/*/.complete"))
+
+
+def main():
+    """Run the module."""
+    strings = {"type": "list", "elements": "str", "default": []}
+    module = AnsibleModule(
+        argument_spec={
+            "packages": dict(strings),
+            "users": dict(strings),
+            "paths": dict(strings),
+            "ports": dict(strings),
+            "disks": dict(strings),
+            "control_time": {"type": "float", "default": 0.0},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    release = os_release()
+    now = time.time()
+    facts = {
+        "distribution": release.get("id", "unknown"),
+        "version": release.get("version_id", ""),
+        "pretty": release.get("pretty_name", platform.platform()),
+        "arch": platform.machine(),
+        "python": "%d.%d" % sys.version_info[:2],
+        "hostname": socket.gethostname(),
+        "address": default_address(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_mb": memory_mb(),
+        "gpus": gpu_count(),
+        "systemd": os.path.isdir("/run/systemd/system"),
+        "skew": round(now - wanted["control_time"], 1) if wanted["control_time"] else 0.0,
+        "host_keys": host_keys(),
+        "missing_packages": missing_packages(wanted["packages"]),
+        "users": {name: user_of(name) for name in wanted["users"]},
+        "paths": {path: path_of(path) for path in wanted["paths"]},
+        "listening": listening(wanted["ports"]),
+        "free_mb": {path: free_mb(path) for path in wanted["disks"]},
+        "environments": environments(),
+    }
+    module.exit_json(changed=False, ansible_facts={"mammoctl": facts})
+
+
+if __name__ == "__main__":
+    main()
