@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mammoctl import __version__
-from mammoctl.commands import lab
+from mammoctl.commands import lab, provision
 
 app = typer.Typer(
     name="mammoctl",
@@ -35,6 +35,7 @@ def _root(
 
 
 lab.register(app)
+provision.register(app)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def provision(
+    *,
     inventory: Annotated[
         str | None,
         typer.Option(
