@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from mammoctl.lab.state import LabState
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,6 +19,7 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Option("--name", help="Name of the lab; its nodes are NAME1, NAME2.")]
+Nodes = Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", help="All by default.")]
 
 
 @contextmanager
@@ -27,17 +32,35 @@ def _interruptible() -> Iterator[None]:
         raise Interrupted("interrupted", hint="run the same command again to go on") from None
 
 
+@contextmanager
+def _held(name: str, command: str) -> Iterator[LabState]:
+    """Hold a complete lab for a command that changes it."""
+    from mammoctl.errors import LabError
+    from mammoctl.lab import lab, state, system
+
+    system.require_root(command)
+    system.require_system()
+    with _interruptible(), lab.locked(name):
+        there = state.require(name)
+        if not there.complete:
+            raise LabError(
+                f"`lab up` of {name!r} has not ended", hint=f"mammoctl lab up --name {name}"
+            )
+        yield there
+
+
 @app.command()
 def up(
+    *,
     name: Name = "lab",
     nodes: Annotated[
-        int | None, typer.Option("--nodes", min=1, max=200, help="Number of nodes (3).")
+        int | None, typer.Option("--nodes", min=1, max=200, help="Number of nodes [3].")
     ] = None,
     image: Annotated[
         str | None,
         typer.Option(
             "--image",
-            help="debian12 (default), debian13, ubuntu22.04, ubuntu24.04 or ubuntu26.04; "
+            help="debian12, debian13, ubuntu22.04, ubuntu24.04 or ubuntu26.04 [debian12]; "
             "a comma list gives each node its own.",
         ),
     ] = None,
@@ -47,29 +70,34 @@ def up(
     memory: Annotated[
         str | None,
         typer.Option(
-            "--memory", help="Memory of a node, such as 4g; a comma list for each. At most 6g each."
+            "--memory",
+            help="Memory limit of a node, such as 4g; a comma list for each "
+            "[6g, or a fair share of the machine].",
         ),
     ] = None,
     cpus: Annotated[
         str | None,
-        typer.Option("--cpus", help="Cores of a node, such as 2 or 0.6; a comma list for each."),
+        typer.Option(
+            "--cpus", help="Cores of a node, such as 2 or 0.6; a comma list for each [all]."
+        ),
     ] = None,
     subnet: Annotated[
-        str | None, typer.Option("--subnet", help="Private network of the lab (10.177.33.0/24).")
+        str | None, typer.Option("--subnet", help="Private network of the lab [10.177.33.0/24].")
     ] = None,
 ) -> None:
     """Bring the lab up, or what is missing of it, and write inventory/NAME."""
     from mammoctl.lab import lab, system
+    from mammoctl.lab.plan import Request
 
     system.require_root("mammoctl lab up")
-    request = lab.Request(name, nodes, image, mirror, memory, cpus, subnet)
+    request = Request(name, nodes, image, mirror, memory, cpus, subnet)
     with _interruptible():
         lab.up(request, Path("inventory") / name)
 
 
 @app.command()
 def down(name: Name = "lab") -> None:
-    """Remove the lab and everything it made."""
+    """Remove the lab and everything it made, snapshots too."""
     from mammoctl import console
     from mammoctl.lab import lab, system
 
@@ -77,6 +105,117 @@ def down(name: Name = "lab") -> None:
     with _interruptible():
         if not lab.down(name):
             console.note(f"there is no lab {name!r}: nothing to remove")
+
+
+@app.command()
+def status(
+    name: Name = "lab",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Show the lab's nodes, their limits and the snapshots."""
+    from mammoctl import console
+    from mammoctl.lab import report, state
+
+    there = state.require(name)
+    found = report.describe(there)
+    if as_json:
+        console.result_json(found)
+        return
+    title = f"lab {name}, {there.subnet}" + ("" if there.complete else " (lab up has not ended)")
+    console.table(title, report.COLUMNS, report.rows(found))
+    console.result("snapshots: " + (", ".join(there.snapshots) or "none"))
+    for folder in there.inventories:
+        console.result(f"inventory: {folder}")
+
+
+class _Split(TyperCommand):
+    """Keeps the words behind ``--`` apart: the parser would mix them with the nodes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta["mammoctl.command"] = args[at + 1 :]
+            args = args[:at]
+        return super().parse_args(ctx, args)
+
+
+@app.command(name="exec", cls=_Split)
+def exec_(ctx: typer.Context, nodes: Nodes = None, name: Name = "lab") -> None:
+    """Run a command on nodes over SSH: mammoctl lab exec [NODE]... -- COMMAND.
+
+    With one node named, its input and output are this terminal's. Otherwise every line says which
+    node it is from, and the exit code is the worst of all.
+    """
+    import shlex
+
+    from mammoctl import console
+    from mammoctl.errors import UsageError
+    from mammoctl.lab import remote, state
+
+    words: list[str] = ctx.meta.get("mammoctl.command", [])
+    if not words:
+        raise UsageError("no command", hint="mammoctl lab exec [NODE]... -- COMMAND")
+    command = words[0] if len(words) == 1 else shlex.join(words)
+    there = state.require(name)
+    chosen = [there.node(node) for node in nodes] if nodes else there.nodes
+    with _interruptible():
+        if nodes and len(nodes) == 1:
+            raise typer.Exit(remote.run_through(there, chosen[0], command))
+        outcomes = remote.run_on(there, chosen, command)
+    for outcome in outcomes:
+        for line in outcome.stdout.splitlines():
+            console.result(f"{outcome.node}: {line}")
+        for line in outcome.stderr.splitlines():
+            console.note(f"{outcome.node}: {line}")
+        if outcome.code:
+            console.note(f"{outcome.node}: exit code {outcome.code}")
+    raise typer.Exit(max(outcome.code for outcome in outcomes))
+
+
+@app.command()
+def stop(
+    nodes: Nodes = None,
+    name: Name = "lab",
+    kill: Annotated[bool, typer.Option("--kill", help="Like pulling the plug.")] = False,
+) -> None:
+    """Switch nodes off."""
+    from mammoctl.lab import lab
+
+    with _held(name, "mammoctl lab stop") as there:
+        lab.stop(there, [there.node(one) for one in nodes] if nodes else there.nodes, kill=kill)
+
+
+@app.command()
+def start(nodes: Nodes = None, name: Name = "lab") -> None:
+    """Switch nodes on and wait until they take logins."""
+    from mammoctl.lab import lab
+
+    with _held(name, "mammoctl lab start") as there:
+        lab.boot(there, [there.node(one) for one in nodes] if nodes else there.nodes)
+
+
+@app.command()
+def snapshot(
+    snapshot_name: Annotated[str, typer.Argument(metavar="SNAPSHOT")],
+    name: Name = "lab",
+    replace: Annotated[bool, typer.Option("--replace", help="An older one may go.")] = False,
+) -> None:
+    """Keep the state of all nodes; they are restarted."""
+    from mammoctl.lab import snapshots
+
+    with _held(name, "mammoctl lab snapshot") as there:
+        snapshots.take(there, snapshot_name, replace=replace)
+
+
+@app.command()
+def restore(
+    snapshot_name: Annotated[str, typer.Argument(metavar="SNAPSHOT")], name: Name = "lab"
+) -> None:
+    """Bring all nodes back to a snapshot; what they did since is dropped."""
+    from mammoctl.lab import snapshots
+
+    with _held(name, "mammoctl lab restore") as there:
+        snapshots.restore(there, snapshot_name)
 
 
 def register(parent: typer.Typer) -> None:

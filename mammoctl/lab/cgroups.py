@@ -1,4 +1,8 @@
-"""Control groups of our own that hold a node's processes and limit them, cgroups v1 or v2."""
+"""Control groups of our own that hold a node's processes and limit them, cgroups v1 or v2.
+
+With v1, and with v2 where systemd does not rule the machine, the groups are made directly below the
+root. With v2 under systemd each node gets a transient scope whose inside is delegated to us.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +26,32 @@ def is_unified(root: Path = ROOT) -> bool:
 
 @dataclass(frozen=True)
 class Group:
-    """The control group of one node: one folder per hierarchy (v1) or a single one (v2)."""
+    """The control group of one node: one folder per hierarchy (v1) or a single one (v2).
+
+    ``scope`` is the systemd scope around it, if any.
+    """
 
     folders: tuple[Path, ...]
     unified: bool
+    scope: str = ""
+
+    @property
+    def tops(self) -> tuple[Path, ...]:
+        """Return the topmost folders that are the node's alone."""
+        return tuple(path.parent for path in self.folders) if self.scope else self.folders
+
+    def launcher(self) -> list[str]:
+        """Return what to put before a command that is to make and enter the scope."""
+        if not self.scope:
+            return []
+        words = ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={self.scope}"]
+        return [*words, "--property=Delegate=yes", "--"]
+
+    def enter_scope(self) -> None:
+        """Move this process aside: a group with processes cannot have limited children."""
+        aside = self.tops[0] / "supervisor"
+        aside.mkdir(exist_ok=True)
+        _write(aside / "cgroup.procs", str(os.getpid()))
 
     def folder(self, controller: str) -> Path:
         """Return the folder in which ``controller`` is set."""
@@ -43,7 +69,7 @@ class Group:
         """
         for path in self.folders:
             if self.unified:
-                _enable(path.parent)
+                _enable([path.parent] if self.scope else [path.parent.parent, path.parent])
             path.mkdir(parents=True, exist_ok=True)
         limit = str(memory_mb * 2**20)
         quota = int(cpus * PERIOD_US)
@@ -70,11 +96,11 @@ class Group:
     def pids(self) -> list[int]:
         """Return the processes in the group and below."""
         found: set[int] = set()
-        for folder in self.folders:
-            for path in (folder, *folder.rglob("*/")):
+        for top in self.tops:
+            for path in (top, *top.rglob("*/")):
                 try:
                     found.update(int(pid) for pid in (path / "cgroup.procs").read_text().split())
-                except (FileNotFoundError, OSError):
+                except OSError:  # it has just gone, or is a threaded group
                     continue
         return sorted(found)
 
@@ -97,9 +123,11 @@ class Group:
 
     def remove(self) -> None:
         """Remove the group, which must be empty."""
-        for folder in self.folders:
-            for path in (*sorted(folder.rglob("*/"), reverse=True), folder):
+        for top in self.tops:
+            for path in sorted(top.rglob("*/"), reverse=True):
                 _rmdir(path)
+            if not self.scope:  # systemd removes its own
+                _rmdir(top)
 
     def memory(self) -> tuple[int, str]:
         """Return the bytes in use and the text of ``memory.stat``."""
@@ -114,12 +142,19 @@ def group(lab_cgroup: str, node: str) -> Group:
     Raises:
         LabError: the machine cannot limit memory or CPU time.
     """
+    scope = ""
+    folders: tuple[Path, ...]
     if is_unified():
         have = (ROOT / "cgroup.controllers").read_text().split()
         folders = (ROOT / lab_cgroup / node,)
+        if Path("/run/systemd/system").is_dir():
+            scope = f"{lab_cgroup}-{node}.scope"
+            folders = (ROOT / "system.slice" / scope / "node",)
     else:
         hierarchies = sorted(
-            path for path in ROOT.iterdir() if not path.is_symlink() and (path / "cgroup.procs").exists()
+            path
+            for path in ROOT.iterdir()
+            if not path.is_symlink() and (path / "cgroup.procs").exists()
         )
         have = [name for path in hierarchies for name in path.name.split(",")]
         folders = tuple(path / lab_cgroup / node for path in hierarchies)
@@ -128,19 +163,21 @@ def group(lab_cgroup: str, node: str) -> Group:
             f"this machine's control groups lack {', '.join(missing)}: limits would not hold",
             hint="boot the kernel with cgroup_enable=memory, or use another machine",
         )
-    return Group(folders, is_unified())
+    return Group(folders, is_unified(), scope)
 
 
 def remove_parents(group_: Group) -> None:
     """Remove the lab's own folders above the nodes' groups, once they are empty."""
+    if group_.scope:
+        return
     for folder in group_.folders:
         _rmdir(folder.parent)
 
 
-def _enable(folder: Path) -> None:
-    """Let children of ``folder`` (v2) have limits, from the root downwards."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in (folder.parent, folder):
+def _enable(folders: list[Path]) -> None:
+    """Let children of ``folders`` (v2, the topmost first) have limits."""
+    for path in folders:
+        path.mkdir(parents=True, exist_ok=True)
         for name in (*_NEEDED, "pids"):
             _write(path / "cgroup.subtree_control", f"+{name}", optional=name in ("pids", "cpuset"))
 

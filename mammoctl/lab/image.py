@@ -119,16 +119,22 @@ def ensure(image: Image, mirror: str = "") -> Path:
 def _build(argv: list[str], log: Path, lock_fd: int) -> None:
     # The build dies with mammoctl, and until it has, it holds the lock: a second build that
     # starts after a kill -9 cannot meet its remains.
-    with log.open("w") as output:
-        done = subprocess.run(
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", *argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=(lock_fd,),
-            check=False,
-        )
-    if done.returncode != 0:
+        ) as build,
+    ):
+        try:
+            build.wait()
+        except KeyboardInterrupt:
+            build.terminate()  # it unmounts and removes what it made
+            raise
+    if build.returncode != 0:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         raise LabError(
             f"mmdebstrap could not build {argv[-1]}",

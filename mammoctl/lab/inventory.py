@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from mammoctl.errors import LabError
 from mammoctl.lab.limits import visible_cores
 from mammoctl.lab.state import LabState, write_atomically
 
@@ -52,6 +53,21 @@ ansible_ssh_common_args: >-
 def known_hosts(state: LabState, host_keys: dict[str, str]) -> str:
     """Render ``known_hosts`` from the public host key of each node."""
     return "".join(f"{n.name},{n.address} {host_keys[n.name]}\n" for n in state.nodes)
+
+
+def require_own(folder: Path) -> None:
+    """Refuse to overwrite an inventory that the lab did not write.
+
+    Raises:
+        LabError: there is one in ``folder``.
+    """
+    for name in ("hosts.yml", "group_vars/all.yml"):
+        path = folder / name
+        if path.exists() and not path.read_text().startswith(_HEADER):
+            raise LabError(
+                f"{path} was not written by the lab",
+                hint="move it away, or choose another name for the lab with --name",
+            )
 
 
 def write(state: LabState, folder: Path) -> None:

@@ -7,30 +7,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from mammoctl import console
 from mammoctl.errors import LabError
-from mammoctl.lab import cgroups, image, inventory, limits, network, node, rootfs, system
+from mammoctl.lab import cgroups, image, inventory, network, node, remote, rootfs, system
 from mammoctl.lab import state as states
+from mammoctl.lab.plan import Request, differences, plan
 from mammoctl.lab.state import LabState, NodeState
 
 BOOT_SECONDS = 120
-_NODE_GIB = 1.0
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for; ``None`` means the default, or what the lab already has."""
-
-    name: str
-    nodes: int | None = None
-    image: str | None = None
-    mirror: str | None = None
-    memory: str | None = None
-    cpus: str | None = None
-    subnet: str | None = None
+# A provisioned node with TensorFlow takes about this much.
+_NODE_GIB = 3.0
 
 
 @contextmanager
@@ -69,86 +57,38 @@ def each(nodes: Sequence[NodeState], act: Callable[[NodeState], object]) -> None
             errors.append(exc)
 
     with ThreadPoolExecutor(max_workers=max(1, len(nodes))) as pool:
-        list(pool.map(guarded, nodes))
+        try:
+            list(pool.map(guarded, nodes))
+        except KeyboardInterrupt:
+            node.cancelled.set()
+            raise
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        details = [line for exc in errors for line in (exc.message, *(f"  {d}" for d in exc.details))]
+        details = [
+            line for exc in errors for line in (exc.message, *(f"  {d}" for d in exc.details))
+        ]
         raise LabError(f"{len(errors)} nodes failed", details=details, hint=errors[0].hint)
-
-
-def plan(request: Request) -> LabState:
-    """Turn a request into a lab that does not exist yet.
-
-    Raises:
-        UsageError: an option has a value that cannot be.
-    """
-    count = 3 if request.nodes is None else request.nodes
-    cores = limits.usable_cores()
-    subnet = network.parse_subnet(request.subnet or network.DEFAULT_SUBNET, count)
-    gateway, addresses = network.addresses(subnet, count)
-    images = limits.per_node(request.image or "debian12", count, "--image")
-    for name in images:
-        image.find(name)
-    default = str(limits.default_memory_mb(count, limits.total_memory_mb()))
-    memory = limits.per_node(request.memory or default, count, "--memory")
-    cpu_texts = limits.per_node(request.cpus or str(len(cores)), count, "--cpus")
-    cpus = [limits.parse_cpus(text, len(cores)) for text in cpu_texts]
-    nodes = [
-        NodeState(
-            name=f"{request.name}{n + 1}",
-            address=addresses[n],
-            image=images[n],
-            memory_mb=limits.parse_memory(memory[n]),
-            cpus=cpus[n],
-            cores=own,
-        )
-        for n, own in enumerate(limits.assign_cores(cpus, cores))
-    ]
-    return LabState(request.name, str(subnet), gateway, request.mirror or "", nodes)
-
-
-def differences(request: Request, there: LabState) -> list[str]:
-    """Return the options of ``request`` that the existing lab does not have, in words."""
-    filled = Request(
-        request.name,
-        request.nodes or len(there.nodes),
-        request.image or ",".join(one.image for one in there.nodes),
-        there.mirror if request.mirror is None else request.mirror,
-        request.memory or ",".join(str(one.memory_mb) for one in there.nodes),
-        request.cpus or ",".join(str(one.cpus) for one in there.nodes),
-        request.subnet or there.subnet,
-    )
-    if len(there.nodes) != filled.nodes:
-        return [f"--nodes {filled.nodes} (it has {len(there.nodes)})"]
-    wanted = plan(filled)
-    found = []
-    for option, new, old in (
-        ("--subnet", wanted.subnet, there.subnet),
-        ("--mirror", wanted.mirror, there.mirror),
-        *(("--image", n.image, o.image) for n, o in zip(wanted.nodes, there.nodes, strict=True)),
-        *(("--memory", n.memory_mb, o.memory_mb) for n, o in zip(wanted.nodes, there.nodes, strict=True)),
-        *(("--cpus", n.cpus, o.cpus) for n, o in zip(wanted.nodes, there.nodes, strict=True)),
-    ):
-        if new != old:
-            found.append(f"{option} {new} (it has {old})")
-    return found
 
 
 def up(request: Request, inventory_dir: Path) -> LabState:
     """Bring the lab up, or the part of it that is not; returns when every node takes logins.
 
+    Args:
+        request: what the user asked for.
+        inventory_dir: folder for the lab's inventory.
+
     Raises:
         LabError: something of the machine is in the way, or a node does not boot.
         UsageError: an option has a value that cannot be.
     """
-    states.check_name(request.name)
     system.require_system()
     start = time.monotonic()
     with locked(request.name):
+        inventory.require_own(inventory_dir)
         state = states.load(request.name)
         if state is not None and not state.complete:
-            console.step("removing what an interrupted `lab up` left")
+            console.step("removing what an interrupted command left")
             _remove(state)
             state = None
         if state is not None and (found := differences(request, state)):
@@ -159,9 +99,8 @@ def up(request: Request, inventory_dir: Path) -> LabState:
             )
         if state is None:
             state = _create(plan(request))
-        _boot(state)
-        folder = str(inventory_dir.absolute())
-        state.inventories = sorted({*state.inventories, folder})
+        boot(state)
+        state.inventories = sorted({*state.inventories, str(inventory_dir.absolute())})
         state.complete = True
         state.save()
         inventory.write(state, inventory_dir)
@@ -170,71 +109,92 @@ def up(request: Request, inventory_dir: Path) -> LabState:
 
 
 def _create(state: LabState) -> LabState:
-    system.require_disk(states.labs_dir(), _NODE_GIB * len(state.nodes), "the lab")
     network.require_free(state)
-    bases = {name: image.ensure(image.find(name), state.mirror) for name in {n.image for n in state.nodes}}
+    for one in state.nodes:
+        cgroups.group(state.cgroup, one.name)
+    system.require_disk(states.labs_dir(), _NODE_GIB * len(state.nodes), "the lab")
+    names = sorted({one.image for one in state.nodes})
+    bases = {name: image.ensure(image.find(name), state.mirror) for name in names}
     for one in state.nodes:
         one.base = str(bases[one.image])
-        cgroups.group(state.cgroup, one.name)
     state.save()
     return state
 
 
-def _boot(state: LabState) -> None:
-    if not state.network:
-        network.require_free(state)
-    state.network, state.boot = True, states.boot_id()
+def boot(state: LabState, nodes: Sequence[NodeState] | None = None) -> None:
+    """Make the network and start nodes that are off; returns when they take logins.
+
+    Args:
+        state: the lab.
+        nodes: all of them by default.
+
+    Raises:
+        LabError: a step failed, or a node did not boot.
+    """
+    network.require_free(state)
+    state.network = True
     state.save()
     with timed(f"network {state.subnet} on {state.bridge}"):
         network.up(state)
-    with timed(f"starting {len(state.nodes)} nodes"):
+    nodes = state.nodes if nodes is None else nodes
+    with timed(f"starting {', '.join(one.name for one in nodes)}"):
         rootfs.host_key(state.dir / "id_ed25519", f"mammoctl-lab-{state.name}")
         public = (state.dir / "id_ed25519.pub").read_text()
         keys: dict[str, str] = {}
 
-        def begin(one: NodeState) -> None:
+        def prepare(one: NodeState) -> None:
             rootfs.mount(state, one)
-            keys[one.name] = rootfs.prepare(state, one, public)
-            node.start(state, one)
+            if node.supervisor_pid(state, one) is None:
+                rootfs.prepare(state, one, public)
+            keys[one.name] = rootfs.host_key(rootfs.host_key_path(state, one), one.name)
 
-        each(state.nodes, begin)
+        each(state.nodes, prepare)
         states.write_atomically(state.dir / "known_hosts", inventory.known_hosts(state, keys))
-    with timed("waiting until every node takes logins"):
-        wait_ready(state, state.nodes)
-
-
-def wait_ready(state: LabState, nodes: Sequence[NodeState]) -> None:
-    """Wait until the nodes have booted; a node with a failed unit gets a warning."""
-
-    def wait(one: NodeState) -> None:
-        if (said := node.wait_until_ready(state, one, state.dir, BOOT_SECONDS)) != "running":
-            console.warn(f"{one.name} is {said}: see `systemctl --failed` there")
-
-    each(nodes, wait)
-
-
-def stop(state: LabState, nodes: Sequence[NodeState], *, kill: bool = False) -> None:
-    """Switch nodes off: in good order, or like pulling the plug."""
-    if kill:
-        each(nodes, lambda one: node.kill(state, one))
-        return
-    for one in nodes:
-        node.request_stop(state, one)
-    each(nodes, lambda one: node.wait_until_stopped(state, one))
-
-
-def start(state: LabState, nodes: Sequence[NodeState]) -> None:
-    """Switch nodes on and wait until they take logins."""
-    network.up(state)
-    each(nodes, lambda one: node.start(state, one))
+        each(nodes, lambda one: node.start(state, one))
     wait_ready(state, nodes)
 
 
+def wait_ready(state: LabState, nodes: Sequence[NodeState]) -> None:
+    """Wait until the nodes have booted; a node with a failed unit gets a warning.
+
+    Raises:
+        LabError: a node did not come up.
+    """
+
+    def wait(one: NodeState) -> None:
+        if (said := remote.wait_until_ready(state, one, BOOT_SECONDS)) != "running":
+            console.warn(f"{one.name} is {said}: see `systemctl --failed` there")
+
+    with timed("waiting until every node takes logins"):
+        each(nodes, wait)
+
+
+def stop(state: LabState, nodes: Sequence[NodeState], *, kill: bool = False) -> None:
+    """Switch nodes off: in good order, or like pulling the plug.
+
+    Raises:
+        LabError: a node does not shut down.
+    """
+    how = "killing" if kill else "shutting down"
+    with timed(f"{how} {', '.join(one.name for one in nodes)}"):
+        if kill:
+            each(nodes, lambda one: node.kill(state, one))
+            return
+        for one in nodes:
+            node.request_stop(state, one)
+        each(nodes, lambda one: node.wait_until_stopped(state, one))
+
+
 def down(name: str) -> bool:
-    """Remove the lab with everything it made; returns False when there was none."""
+    """Remove the lab with everything it made; returns False when there was none.
+
+    Raises:
+        LabError: something cannot be removed; what is left is still recorded.
+    """
     with locked(name):
         state = states.load(name)
         if state is None:
+            states.sweep(name)
             return False
         with timed(f"removing the lab {name}"):
             _remove(state)
@@ -244,8 +204,8 @@ def down(name: str) -> bool:
 def _remove(state: LabState) -> None:
     state.complete = False
     state.save()
+    each(state.nodes, lambda one: node.kill(state, one))
     for one in state.nodes:
-        node.kill(state, one)
         rootfs.unmount(state, one)
     network.down(state)
     groups = [cgroups.group(state.cgroup, one.name) for one in state.nodes]
@@ -253,23 +213,24 @@ def _remove(state: LabState) -> None:
         group.remove()
     cgroups.remove_parents(groups[0])
     for one in state.nodes:
-        shutil.rmtree(f"/run/systemd/nspawn/propagate/{node.machine(state, one)}", ignore_errors=True)
+        for path in Path("/run/systemd/nspawn").glob(f"*/{node.machine(state, one)}"):
+            shutil.rmtree(path, ignore_errors=True)
     for folder in state.inventories:
         inventory.remove(Path(folder))
-    _remove_tree(state.dir)
-    for path in (states.labs_dir(), states.labs_dir().parent):
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+    _require_unmounted(state)
+    states.remove(state)
 
 
-def _remove_tree(folder: Path) -> None:
-    """Remove the lab's folder, its record last."""
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    if inside := [line.split()[4] for line in mounts if line.split()[4].startswith(f"{folder}/")]:
-        raise LabError("something is still mounted in the lab's folder", details=inside)
-    shutil.rmtree(folder / "nodes", ignore_errors=False) if (folder / "nodes").exists() else None
-    for path in folder.iterdir():
-        if path.name != "lab.json":
-            path.unlink()
-    (folder / "lab.json").unlink()
-    folder.rmdir()
+def _require_unmounted(state: LabState) -> None:
+    """Never delete through a mount that is still there.
+
+    Raises:
+        LabError: something is mounted below the lab's folder.
+    """
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    if inside := [point for point in points if point.startswith(f"{state.dir}/")]:
+        raise LabError(
+            "something is still mounted in the lab's folder",
+            details=inside,
+            hint="unmount it, then run `mammoctl lab down` again",
+        )

@@ -34,7 +34,7 @@ def parse_subnet(text: str, nodes: int) -> ipaddress.IPv4Network:
 
 
 def addresses(network: ipaddress.IPv4Network, nodes: int) -> tuple[str, list[str]]:
-    """Return the control machine's address and those of the nodes (.11, .12, ... where they fit)."""
+    """Return the control machine's address and the nodes' (.11, .12, ... where they fit)."""
     first = int(network.network_address) + 1
     start = 10 if network.num_addresses > nodes + 12 else 1
     node_addresses = [str(ipaddress.IPv4Address(first + start + n)) for n in range(nodes)]
@@ -72,7 +72,10 @@ def require_free(state: LabState) -> None:
         LabError: naming what is in the way.
     """
     own = state.bridge if state.network else ""
-    texts = [run(["ip", "-j", "-4", "addr"]), run(["ip", "-j", "-4", "route", "show", "table", "all"])]
+    texts = [
+        run(["ip", "-j", "-4", "addr"]),
+        run(["ip", "-j", "-4", "route", "show", "table", "all"]),
+    ]
     if found := conflicts(ipaddress.IPv4Network(state.subnet), texts, own):
         raise LabError(
             f"subnet {state.subnet} is in use on this machine: {found[0]}",
@@ -151,10 +154,8 @@ def _cable(state: LabState, node: NodeState, prefix: str, mtu: str) -> None:
         run(["unshare", "--net", "mount", "--bind", "/proc/self/ns/net", path])
     outside = state.veth(node)
     if not Path("/sys/class/net", outside).exists():
-        run(
-            ["ip", "link", "add", outside, "mtu", mtu, "type", "veth"]
-            + ["peer", "name", "eth0", "mtu", mtu, "netns", str(path)]
-        )
+        inside = ["peer", "name", "eth0", "mtu", mtu, "netns", str(path)]
+        run(["ip", "link", "add", outside, "mtu", mtu, "type", "veth", *inside])
     run(["ip", "link", "set", outside, "master", state.bridge, "up"])
     for line in (
         "link set lo up",

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from mammoctl.lab.state import LabState, NodeState, write_atomically
 
 _ENVIRONMENT = {
     "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+    "SYSTEMD_NSPAWN_LOCK": "0",  # the supervisor's lock does it, and goes with the lab
     "SYSTEMD_NSPAWN_TMPFS_TMP": "0",  # /tmp on disk, as on a server, and not in the node's memory
 }
+
+# Set when the user interrupts: whoever waits for a node stops waiting.
+cancelled = threading.Event()
 
 
 def machine(state: LabState, node: NodeState) -> str:
@@ -84,7 +89,8 @@ def _start(state: LabState, node: NodeState, lock_fd: int) -> None:
     group = cgroups.group(state.cgroup, node.name)
     group.kill()
     rootfs.mount(state, node)
-    group.create(node.memory_mb, node.cpus, node.cores)
+    if not group.scope:
+        group.create(node.memory_mb, node.cpus, node.cores)
     (folder / "view").mkdir(exist_ok=True)
     run = {
         "argv": argv(state, node),
@@ -92,11 +98,14 @@ def _start(state: LabState, node: NodeState, lock_fd: int) -> None:
         "visible_cores": limits.visible_cores(node.cpus),
         "cgroup": [str(path) for path in group.folders],
         "unified": group.unified,
+        "scope": group.scope,
+        "cpus": node.cpus,
+        "cores": node.cores,
     }
     write_atomically(folder / "run.json", json.dumps(run, indent=2) + "\n")
     with (folder / "console.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mammoctl.lab.supervise", str(folder)],
+            [*group.launcher(), sys.executable, "-m", "mammoctl.lab.supervise", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -107,67 +116,6 @@ def _start(state: LabState, node: NodeState, lock_fd: int) -> None:
         )
     os.ftruncate(lock_fd, 0)
     os.pwrite(lock_fd, str(process.pid).encode(), 0)
-
-
-def wait_until_ready(state: LabState, node: NodeState, key: Path, timeout: float) -> str:
-    """Wait until the node has booted and the user can log in over SSH.
-
-    Args:
-        state: the lab.
-        node: a node that was started.
-        key: folder with the private key and known_hosts.
-        timeout: seconds.
-
-    Returns:
-        The system's own state: ``running``, or ``degraded`` when a unit failed.
-
-    Raises:
-        LabError: it did not come up; the last lines of its console are in the details.
-    """
-    deadline = time.monotonic() + timeout
-    command = ssh_argv(key, node, "systemctl is-system-running --wait")
-    said = ""
-    while time.monotonic() < deadline:
-        if supervisor_pid(state, node) is None and time.monotonic() > deadline - timeout + 3:
-            break
-        try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
-            )
-        except subprocess.TimeoutExpired:
-            break
-        if done.returncode != 255 and done.stdout.strip():
-            return done.stdout.strip()
-        said = done.stderr.strip()
-        time.sleep(0.2)
-    raise LabError(
-        f"node {node.name} did not come up within {timeout:.0f} s",
-        details=[*console_tail(state, node), *said.splitlines()[-1:]],
-        hint=f"its console: {state.node_dir(node) / 'console.log'}; `mammoctl lab up` tries again",
-    )
-
-
-def ssh_argv(folder: Path, node: NodeState, command: str) -> list[str]:
-    """Return the ssh command that runs ``command`` (a shell line) on the node.
-
-    Args:
-        folder: folder with ``id_ed25519`` and ``known_hosts``.
-        node: the node.
-        command: shell line.
-    """
-    options = (
-        "BatchMode=yes",
-        "ConnectTimeout=5",
-        "IdentitiesOnly=yes",
-        "StrictHostKeyChecking=yes",
-        f"UserKnownHostsFile={folder / 'known_hosts'}",
-        "GlobalKnownHostsFile=/dev/null",
-        "LogLevel=ERROR",
-    )
-    words = ["ssh", "-F", "none", "-i", str(folder / "id_ed25519")]
-    for option in options:
-        words += ["-o", option]
-    return [*words, f"admin@{node.address}", "--", command]
 
 
 def console_tail(state: LabState, node: NodeState, lines: int = 12) -> list[str]:
@@ -193,7 +141,7 @@ def wait_until_stopped(state: LabState, node: NodeState, timeout: float = 75) ->
         LabError: it is still running after ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
-    while supervisor_pid(state, node) is not None:
+    while supervisor_pid(state, node) is not None and not cancelled.is_set():
         if time.monotonic() > deadline:
             raise LabError(
                 f"node {node.name} does not shut down", hint=f"mammoctl lab stop --kill {node.name}"

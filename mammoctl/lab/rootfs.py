@@ -66,16 +66,18 @@ def unmount(state: LabState, node: NodeState) -> None:
         run(["umount", root(state, node)])
 
 
-def prepare(state: LabState, node: NodeState, public_key: str) -> str:
+def host_key_path(state: LabState, node: NodeState) -> Path:
+    """Return where the node's private host key is, seen from outside."""
+    return root(state, node) / "etc/ssh/ssh_host_ed25519_key"
+
+
+def prepare(state: LabState, node: NodeState, public_key: str) -> None:
     """Make the mounted file system this node's; it may have been done before.
 
     Args:
         state: the lab.
         node: the node.
         public_key: line for the user's ``authorized_keys``.
-
-    Returns:
-        The node's public host key, ``type base64``.
     """
     base = root(state, node)
     (base / "etc/hostname").write_text(node.name + "\n")
@@ -91,7 +93,6 @@ def prepare(state: LabState, node: NodeState, public_key: str) -> str:
     for path in (ssh, ssh / "authorized_keys"):
         os.chown(path, owner.st_uid, owner.st_gid)
     (ssh / "authorized_keys").chmod(0o600)
-    return host_key(base / "etc/ssh/ssh_host_ed25519_key", node.name)
 
 
 def host_key(path: Path, comment: str) -> str:

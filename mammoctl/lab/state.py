@@ -11,9 +11,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ class NodeState:
 class LabState:
     """A lab: its network, nodes and snapshots.
 
-    ``snapshots`` maps a name to the layers of each node, the lowest first.
+    ``snapshots`` maps a name to the layers of each node, the lowest first. ``network`` says that
+    the network may exist, ``complete`` that ``lab up`` has reached its end once, ``pending`` which
+    snapshot command has not.
     """
 
     name: str
@@ -77,7 +80,7 @@ class LabState:
     inventories: list[str] = field(default_factory=list)
     network: bool = False
     complete: bool = False
-    boot: str = ""
+    pending: str = ""
     schema: int = SCHEMA
 
     @property
@@ -143,6 +146,11 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     temporary.replace(path)
 
 
+def _known(kind: type, raw: dict[str, Any]) -> dict[str, Any]:
+    names = {one.name for one in fields(kind)}
+    return {key: value for key, value in raw.items() if key in names}
+
+
 def load(name: str) -> LabState | None:
     """Return the record of the lab ``name``, or nothing when there is no such lab.
 
@@ -154,8 +162,8 @@ def load(name: str) -> LabState | None:
         raw: dict[str, Any] = json.loads(path.read_text())
         if raw.get("schema") != SCHEMA:
             raise ValueError(f"schema {raw.get('schema')}")
-        nodes = [NodeState(**node) for node in raw.pop("nodes")]
-        return LabState(nodes=nodes, **raw)
+        nodes = [NodeState(**_known(NodeState, node)) for node in raw.pop("nodes")]
+        return LabState(nodes=nodes, **_known(LabState, raw))
     except FileNotFoundError:
         return None
     except PermissionError as exc:
@@ -165,6 +173,26 @@ def load(name: str) -> LabState | None:
             f"{path} cannot be understood ({exc})",
             hint="use the mammoctl that made this lab to take it down",
         ) from exc
+
+
+def remove(state: LabState) -> None:
+    """Remove the lab's folder, its record last."""
+    if (state.dir / "nodes").exists():
+        shutil.rmtree(state.dir / "nodes")
+    for path in state.dir.iterdir():
+        if path.name != "lab.json":
+            path.unlink()
+    (state.dir / "lab.json").unlink()
+    sweep(state.name)
+
+
+def sweep(name: str) -> None:
+    """Remove folders that an interruption left empty."""
+    folder = labs_dir() / check_name(name)
+    (folder / "lab.json.tmp").unlink(missing_ok=True)
+    for path in (folder, labs_dir(), labs_dir().parent):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def require(name: str) -> LabState:

@@ -1,8 +1,8 @@
 """Keep one node running: start it in its control group, again on reboot, and feed its views.
 
-Runs as a process of its own (``python -m mammoctl.lab.supervise FOLDER``) that outlives the command
-line. It has inherited the lock on ``FOLDER/supervisor``: while that is held, the node is up. SIGTERM
-shuts the node down in good order.
+Runs as a process of its own (``python -m mammoctl.lab.supervise FOLDER``) that outlives the
+command line. It has inherited the lock on ``FOLDER/supervisor``: while that is held, the node is
+up. SIGTERM shuts the node down in good order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ class Supervisor:
         self.argv: list[str] = raw["argv"]
         self.limit: int = raw["memory_mb"] * 2**20
         self.cores: int = raw["visible_cores"]
-        self.group = Group(tuple(Path(path) for path in raw["cgroup"]), raw["unified"])
+        self.group = Group(
+            tuple(Path(path) for path in raw["cgroup"]), raw["unified"], raw["scope"]
+        )
+        if self.group.scope:
+            self.group.enter_scope()
+            self.group.create(raw["memory_mb"], raw["cpus"], raw["cores"])
         self.view = folder / "view"
         self.stopping = 0.0
 
@@ -49,7 +54,11 @@ class Supervisor:
 
     def _boot_once(self) -> int:
         self._write_views()
-        child = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, preexec_fn=self._enter)
+        child = subprocess.Popen(
+            self.argv,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=self._enter,  # noqa: PLW1509  this process has no other thread
+        )
         attached = asked = False
         while child.poll() is None:
             if not attached:

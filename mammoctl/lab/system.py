@@ -47,9 +47,7 @@ def run(argv: Sequence[str | Path], *, check: bool = True, stdin: str | None = N
 def succeeds(argv: Sequence[str | Path]) -> bool:
     """Tell whether a program exits with 0; its output is dropped."""
     words = [str(word) for word in argv]
-    done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return done.returncode == 0
 
 

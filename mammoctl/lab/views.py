@@ -77,7 +77,8 @@ def cpuinfo(text: str, cores: int) -> str:
     """Cut ``/proc/cpuinfo`` down to ``cores`` processors, numbered from 0 in one package."""
     blocks = [block for block in text.strip().split("\n\n") if block.startswith("processor")]
     shown = []
-    for number, block in enumerate(blocks[:cores]):
+    for number, original in enumerate(blocks[:cores]):
+        block = original
         for key, value in (
             ("processor", number),
             ("core id", number),
