@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mammoctl import __version__
-from mammoctl.commands import lab, provision
+from mammoctl.commands import data, jobs, lab, provision, submit
 
 app = typer.Typer(
     name="mammoctl",
@@ -36,6 +36,9 @@ def _root(
 
 lab.register(app)
 provision.register(app)
+data.register(app)
+submit.register(app)
+jobs.register(app)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ def image_id(key: bytes, content: bytes) -> str:
 
 def patient_pseudonym(key: bytes, patient: str) -> str:
     """Return the pseudonym of a patient: 16 hex digits."""
-    return _keyed(key, b"patient\0", patient.encode())
+    return _keyed(key, b"patient\0", patient.encode("utf-8", "surrogateescape"))
 
 
 def _keyed(key: bytes, purpose: bytes, value: bytes) -> str:

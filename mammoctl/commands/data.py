@@ -1,0 +1,171 @@
+"""``mammoctl data``: data sets on the cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mammoctl.commands.submit import Inventory, Json
+
+app = typer.Typer(no_args_is_help=True, help="Bring images to the cluster.")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    from mammoctl.errors import Interrupted
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; the cluster holds nothing half finished",
+            hint="run the same command again",
+        ) from None
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with the images.")],
+    *,
+    name: Annotated[str, typer.Option("--name", help="Name of the data set on the cluster.")],
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest",
+            metavar="CSV",
+            help="Columns file,label and optionally patient_id [FOLDER/manifest.csv].",
+        ),
+    ] = None,
+    patient_pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--patient-pattern",
+            metavar="REGEX",
+            help="Finds the patient (first group) in a file's path below FOLDER.",
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out rows and files that cannot be used.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a data set of this name.")
+    ] = False,
+    inventory: Inventory = None,
+    as_json: Json = False,
+) -> None:
+    r"""Pack the images of a folder and put them on the cluster's storage.
+
+    Labels come from a manifest, or from folders called benign and malignant. Names of files and
+    patients stay on the master in a private map; the data set knows images by ids.
+
+    Examples:
+        mammoctl data push ~/mammograms --name screening
+
+        mammoctl data push ~/images --name pilot --patient-pattern '([0-9]+)_[^/]*$'
+    """
+    from mammoctl import console
+    from mammoctl import inventory as inventories
+    from mammoctl.data.push import check_name
+    from mammoctl.data.push import push as push_data
+    from mammoctl.data.scan import scan_folder
+    from mammoctl.jobs.deployment import read_deployment
+    from mammoctl.ssh import Nodes
+
+    with _interruptible():
+        check_name(name)
+        cluster = inventories.load(inventory)
+        scan = scan_folder(
+            folder, manifest=manifest, patient_pattern=patient_pattern, skip_bad=skip_bad
+        )
+        for warning in scan.warnings:
+            console.warn(warning)
+        with Nodes(cluster) as nodes:
+            deployment = read_deployment(nodes)
+            with console.progress(transfer=True) as bars:
+                task = bars.add_task(f"pushing {name}", total=scan.size)
+                pushed = push_data(
+                    nodes,
+                    deployment,
+                    scan,
+                    name,
+                    overwrite=replace,
+                    advance=lambda count: bars.advance(task, count),
+                )
+    if as_json:
+        document = {"schema": 1, "changed": pushed.changed, "uri": pushed.uri}
+        console.result_json({**document, "data": pushed.description})
+        return
+    console.result(_sentence(pushed.description, pushed.changed, pushed.seconds))
+
+
+def _sentence(about: dict[str, Any], changed: bool, seconds: float) -> str:
+    labels = ", ".join(f"{count} {label}" for label, count in (about.get("labels") or {}).items())
+    text = (
+        f"{about.get('name')}: {about.get('images')} images of {about.get('patients')} patients "
+        f"({labels}), {_size(about.get('bytes'))}"
+    )
+    if not changed:
+        return f"{text}: up to date"
+    copies = about.get("duplicates")
+    more = f"; {copies} copies of other images left out" if copies else ""
+    return f"{text}, on the cluster after {seconds:.1f} s{more}"
+
+
+def _size(count: Any) -> str:
+    return f"{float(count or 0) / 1e6:.1f} MB"
+
+
+@app.command("list")
+def list_(inventory: Inventory = None, as_json: Json = False) -> None:
+    """List the data sets of the cluster."""
+    from mammoctl import console
+    from mammoctl import inventory as inventories
+    from mammoctl.data.push import list_data
+    from mammoctl.jobs.deployment import read_deployment
+    from mammoctl.ssh import Nodes
+
+    with _interruptible(), Nodes(inventories.load(inventory)) as nodes:
+        found = list_data(nodes, read_deployment(nodes))
+    if as_json:
+        console.result_json({"schema": 1, "data": found})
+        return
+    rows = [
+        (
+            one.get("name"),
+            one.get("images"),
+            one.get("patients") if one.get("patient_source") != "none" else "unknown",
+            (one.get("labels") or {}).get("benign"),
+            (one.get("labels") or {}).get("malignant"),
+            _size(one.get("bytes")),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(one.get("created_at") or 0)),
+        )
+        for one in found
+    ]
+    columns = ("name", "images", "patients", "benign", "malignant", "size", "pushed")
+    console.table("", columns, rows)
+
+
+@app.command()
+def synthesize(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    images: Annotated[int, typer.Option("--images", help="Number of images.")] = 60,
+    patients: Annotated[int, typer.Option("--patients", help="Number of patients.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same set.")] = 0,
+) -> None:
+    """Make a small set of phantoms (DICOM and PNG), to try everything with."""
+    from mammoctl import console
+    from mammoctl.data.synthetic import synthesize as make
+
+    with _interruptible():
+        count = make(folder, images=images, patients=patients, seed=seed)
+    console.result(f"{folder}: {count} phantoms of {patients} patients, with manifest.csv")
+
+
+def register(root: typer.Typer) -> None:
+    """Add the group of commands."""
+    root.add_typer(app, name="data")

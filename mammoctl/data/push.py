@@ -1,0 +1,241 @@
+"""Put a data set on the cluster: pack, stream, read back, and rename into place."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import hmac
+import io
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from mammoctl import __version__
+from mammoctl.data import ids
+from mammoctl.data.pack import Packed, Sink, pack
+from mammoctl.data.storage import Storage
+from mammoctl.errors import DataError, RemoteError
+
+if TYPE_CHECKING:
+    from mammoctl.data.model import Scan
+    from mammoctl.jobs.deployment import Deployment
+    from mammoctl.ssh import Nodes
+
+DESCRIPTION = "dataset.json"
+IDS_ROOT = "/var/lib/mammoctl/datasets"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push came to.
+
+    Attributes:
+        uri: where the data set lies.
+        description: the contents of its ``dataset.json``.
+        changed: False when the cluster already had exactly this.
+        seconds: wall-clock time.
+    """
+
+    uri: str
+    description: dict[str, Any]
+    changed: bool
+    seconds: float
+
+
+def check_name(name: str) -> None:
+    """Refuse names that are awkward as folders.
+
+    Raises:
+        DataError: other signs than letters, digits, dots, hyphens and underscores.
+    """
+    if not _NAME.fullmatch(name):
+        raise DataError(
+            f"a data set cannot be called {name!r}",
+            hint="use letters, digits, dots, hyphens and underscores, 63 at most",
+        )
+
+
+def push(
+    nodes: Nodes,
+    deployment: Deployment,
+    scan: Scan,
+    name: str,
+    *,
+    overwrite: bool = False,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Pushed:
+    """Bring the images of a scan to the cluster under ``name``.
+
+    The images are read once and streamed; the data set appears by one rename at the end. What
+    an interrupted push has left is removed by the next one of the same name.
+
+    Args:
+        nodes: connections to the cluster.
+        deployment: what is installed there.
+        scan: the images.
+        name: of the data set.
+        overwrite: replace a data set of that name with other content.
+        advance: is told the number of bytes read after each image.
+
+    Raises:
+        DataError: the name is taken by other content, or the images contradict each other.
+        RemoteError: the storage failed, or gave back something else than was sent.
+    """
+    check_name(name)
+    begin = time.monotonic()
+    key = ids.load_key(nodes.cluster.path)
+    mark = fingerprint(scan, key)
+    target = _Target(nodes, Storage(nodes, deployment), deployment.paths["data"], name)
+    old = target.existing()
+    if old is not None:
+        same = old.get("source") == mark
+        if not same and not overwrite:
+            same = pack(scan.images, key, None, advance=advance).content == old.get("content")
+            if not same:
+                raise DataError(
+                    f"there is a data set {name} already, with other content "
+                    f"({old.get('images', '?')} images)",
+                    hint="choose another --name, or put this in its place with --replace",
+                )
+        if same:
+            return Pushed(target.uri, old, False, time.monotonic() - begin)
+    packed = target.upload(scan, key, advance)
+    description = _describe(name, scan, packed, mark)
+    target.finish(packed, description, replaces=old is not None)
+    return Pushed(target.uri, description, True, time.monotonic() - begin)
+
+
+def fingerprint(scan: Scan, key: bytes) -> str:
+    """Return a keyed hash of names, sizes, times, labels and patients: cheap to compare."""
+    digest = hmac.new(key, b"source\0", hashlib.sha256)
+    for image in scan.images:
+        row = (image.name, image.size, image.mtime_ns, image.label, image.patient)
+        digest.update(json.dumps(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _describe(name: str, scan: Scan, packed: Packed, mark: str) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "name": name,
+        "images": packed.images,
+        "patients": packed.patients,
+        "labels": packed.labels,
+        "formats": packed.formats,
+        "patient_source": scan.patient_source,
+        "duplicates": packed.duplicates,
+        "bytes": packed.size,
+        "parts": [asdict(part) for part in packed.parts],
+        "content": packed.content,
+        "source": mark,
+        "created_at": int(time.time()),
+        "mammoctl": __version__,
+    }
+
+
+class _Target:
+    """The place of one data set on the storage."""
+
+    def __init__(self, nodes: Nodes, storage: Storage, root: str, name: str) -> None:
+        self._nodes = nodes
+        self._storage = storage
+        self._root = root
+        self._name = name
+        self.uri = f"{root}/{name}"
+        self._temporary = f"{root}/.tmp-{name}-{secrets.token_hex(4)}"
+        self._leftovers: list[str] = []
+
+    def existing(self) -> dict[str, Any] | None:
+        """Return the description of the data set of this name, if there is one.
+
+        Also notes what earlier pushes have left, and puts back a data set that an interrupted
+        replacement had moved away.
+        """
+        storage = self._storage
+        names = storage.names(self._root)
+        own = re.compile(rf"\.(tmp|old)-{re.escape(self._name)}-[0-9a-f]{{8}}")
+        self._leftovers = [f"{self._root}/{name}" for name in names if own.fullmatch(name)]
+        if self._name not in names:
+            aside = [uri for uri in self._leftovers if "/.old-" in uri]
+            if not aside:
+                return None
+            storage.run(storage.move_line(aside[-1], self.uri))
+            self._leftovers.remove(aside[-1])
+        result = storage.run(storage.cat_line(f"{self.uri}/{DESCRIPTION}"), check=False)
+        try:
+            description = json.loads(result.stdout)
+        except ValueError:
+            return {}
+        return description if isinstance(description, dict) else {}
+
+    def upload(self, scan: Scan, key: bytes, advance: Callable[[int], None]) -> Packed:
+        """Pack into the temporary folder and compare what arrived with what was sent."""
+        storage = self._storage
+        lines = [storage.mkdir_line(self._temporary)]
+        if self._leftovers:
+            lines.insert(0, storage.remove_line(*self._leftovers))
+        storage.run(" && ".join(lines))
+        packed = pack(scan.images, key, self._open, advance=advance)
+        parts = [f"{self._temporary}/{part.name}" for part in packed.parts]
+        if (found := storage.sha256(*parts)) != packed.checksum:
+            raise RemoteError(
+                f"the data set was damaged on its way: sha256 {found[:12]}..., "
+                f"not {packed.checksum[:12]}...",
+                hint="push it again; if it happens twice, check the network and the disks",
+            )
+        return packed
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[Sink]:
+        with self._storage.writing(f"{self._temporary}/{name}") as sink:
+            yield sink
+
+    def finish(self, packed: Packed, description: dict[str, Any], *, replaces: bool) -> None:
+        """Write description and map of ids, and make the data set appear."""
+        storage, folder = self._storage, f"{IDS_ROOT}/{self._name}"
+        master = self._nodes.cluster.master.name
+        self._nodes.run(master, ["install", "-d", "-m", "0700", IDS_ROOT, folder], sudo=True)
+        self._nodes.put(master, _ids_csv(packed), f"{folder}/ids.csv.new", sudo=True, mode=0o600)
+        line = (json.dumps(description, sort_keys=True) + "\n").encode()
+        storage.write(f"{self._temporary}/{DESCRIPTION}", line)
+        steps = [storage.move_line(self._temporary, self.uri)]
+        if replaces:
+            aside = f"{self._root}/.old-{self._name}-{secrets.token_hex(4)}"
+            steps.insert(0, storage.move_line(self.uri, aside))
+            steps.append(storage.remove_line(aside))
+        storage.run(" && ".join(steps))
+        self._nodes.run(
+            master, ["mv", "-f", f"{folder}/ids.csv.new", f"{folder}/ids.csv"], sudo=True
+        )
+
+
+def _ids_csv(packed: Packed) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("image_id", "file", "label", "patient", "patient_id"))
+    writer.writerows(sorted(packed.rows))
+    # names of files need not be valid text
+    return buffer.getvalue().encode("utf-8", "surrogateescape")
+
+
+def list_data(nodes: Nodes, deployment: Deployment) -> list[dict[str, Any]]:
+    """Return the descriptions of all data sets on the cluster, sorted by name."""
+    storage, root = Storage(nodes, deployment), deployment.paths["data"]
+    path = storage.path(root)
+    # a leading dot marks what is not finished
+    line = f"cat {path}/*/{DESCRIPTION}"
+    if storage.hdfs:
+        line = storage.cat_line(f"{root}/[^.]*/{DESCRIPTION}")
+    found = []
+    for text in storage.run(line, check=False).stdout.splitlines():
+        try:
+            found.append(json.loads(text))
+        except ValueError:
+            continue
+    return sorted(found, key=lambda item: str(item.get("name")))

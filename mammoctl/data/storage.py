@@ -1,0 +1,208 @@
+"""The cluster's storage as seen through its master: HDFS, or a folder that the nodes share."""
+
+from __future__ import annotations
+
+import queue
+import shlex
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from mammoctl.errors import RemoteError
+
+if TYPE_CHECKING:
+    from mammoctl.jobs.deployment import Deployment
+    from mammoctl.ssh import Nodes, Result
+
+HDFS = "/opt/mammoctl/bin/hdfs"
+USER = "spark"
+_PIECE = 1 << 18
+_AHEAD = 16
+
+
+class _Abandoned(Exception):
+    """The writer gave up; the far side must not see an ordinary end of file."""
+
+
+class Sink:
+    """Takes bytes and hands them to a thread that sends them; holds 4 MiB at most."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[bytes | type[_Abandoned] | None] = queue.Queue(_AHEAD)
+        self._pending = bytearray()
+        self.failure: BaseException | None = None
+        self.done = threading.Event()
+
+    def write(self, data: bytes) -> int:
+        """Take the next bytes."""
+        self._pending += data
+        while len(self._pending) >= _PIECE:
+            piece, self._pending = bytes(self._pending[:_PIECE]), self._pending[_PIECE:]
+            self._put(piece)
+        return len(data)
+
+    def end(self) -> None:
+        """Send what is left and then the end of the file."""
+        if self._pending:
+            self._put(bytes(self._pending))
+        self._put(None)
+
+    def abandon(self) -> None:
+        """Break off, so that the far side does not take the file for complete."""
+        self._put(_Abandoned)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes in the thread that sends them."""
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, type):
+                raise item
+            yield item
+
+    def _put(self, item: bytes | type[_Abandoned] | None) -> None:
+        # never wait for a sender that has died
+        while not self.done.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+        if isinstance(item, bytes) and self.failure:
+            raise self.failure
+
+
+class Storage:
+    """Files on the cluster's storage, named by URIs; everything runs on the master as `USER`."""
+
+    def __init__(self, nodes: Nodes, deployment: Deployment) -> None:
+        self._nodes = nodes
+        self._master = nodes.cluster.master.name
+        self.hdfs = deployment.storage == "hdfs"
+        self.paths = deployment.paths
+
+    # --- lines of sh, for use alone or together ------------------------------------------------
+
+    def path(self, uri: str) -> str:
+        """Return a URI or path as one word of sh."""
+        return shlex.quote(uri if self.hdfs else urlsplit(uri).path)
+
+    def list_line(self, uri: str) -> str:
+        """List the names in a folder, one a line, possibly with their folders."""
+        return f"{HDFS} dfs -ls -C {self.path(uri)}" if self.hdfs else f"ls -1A {self.path(uri)}"
+
+    def cat_line(self, *uris: str) -> str:
+        """Write files to standard output."""
+        words = " ".join(self.path(uri) for uri in uris)
+        return f"{HDFS} dfs -cat {words}" if self.hdfs else f"cat -- {words}"
+
+    def put_line(self, uri: str) -> str:
+        """Write standard input to a new file."""
+        return f"{HDFS} dfs -put - {self.path(uri)}" if self.hdfs else f"cat > {self.path(uri)}"
+
+    def mkdir_line(self, uri: str) -> str:
+        """Make a folder and those above it."""
+        return (
+            f"{HDFS} dfs -mkdir -p {self.path(uri)}" if self.hdfs else f"mkdir -p {self.path(uri)}"
+        )
+
+    def remove_line(self, *uris: str) -> str:
+        """Remove folders with all in them."""
+        words = " ".join(self.path(uri) for uri in uris)
+        return f"{HDFS} dfs -rm -r -f -skipTrash {words}" if self.hdfs else f"rm -rf -- {words}"
+
+    def move_line(self, source: str, target: str) -> str:
+        """Rename; the target does not exist."""
+        verb = f"{HDFS} dfs -mv" if self.hdfs else "mv -T --"
+        return f"{verb} {self.path(source)} {self.path(target)}"
+
+    # --- what is done with them ----------------------------------------------------------------
+
+    def run(self, line: str, *, check: bool = True) -> Result:
+        """Run lines of sh on the master.
+
+        Raises:
+            RemoteError: they failed; says so plainly when HDFS does not answer.
+        """
+        result = self._nodes.run(self._master, line, sudo=USER, check=False)
+        self._complain(result, check=check)
+        return result
+
+    def names(self, uri: str) -> list[str]:
+        """List a folder; one that does not exist is empty."""
+        result = self.run(self.list_line(uri), check=False)
+        return [line.rstrip("/").rpartition("/")[2] for line in result.stdout.splitlines() if line]
+
+    def write(self, uri: str, content: bytes) -> None:
+        """Write a small file."""
+        result = self._nodes.run(
+            self._master, self.put_line(uri), sudo=USER, input=content, check=False
+        )
+        self._complain(result)
+
+    @contextmanager
+    def writing(self, uri: str) -> Iterator[Sink]:
+        """Stream a file to the storage while it is being made.
+
+        Raises:
+            RemoteError: the far side failed.
+        """
+        sink = Sink()
+        line = self.put_line(uri)
+
+        def send() -> None:
+            try:
+                result = self._nodes.stream(
+                    self._master, line, sink.pieces(), sudo=USER, check=False
+                )
+                self._complain(result)
+            except BaseException as exc:
+                sink.failure = exc
+            finally:
+                sink.done.set()
+
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        try:
+            yield sink
+            sink.end()
+        except BaseException:
+            sink.abandon()
+            sender.join(10)
+            raise
+        sender.join()
+        if sink.failure:
+            raise sink.failure
+
+    def sha256(self, *uris: str) -> str:
+        """Read files back, one after the other, and return the checksum of all of it."""
+        return self.run(f"{self.cat_line(*uris)} | sha256sum").stdout.split()[0]
+
+    def _complain(self, result: Result, *, check: bool = True) -> None:
+        if result.rc == 0:
+            return
+        text = result.stderr
+        if "safe mode" in text or "SafeModeException" in text:
+            raise RemoteError(
+                f"HDFS on {result.host} is in safe mode: it takes no writes",
+                hint="it leaves it by itself once enough DataNodes have reported; see "
+                "`mammoctl verify`",
+            )
+        if self.hdfs and ("ConnectException" in text or "Connection refused" in text):
+            raise RemoteError(
+                f"HDFS on {result.host} does not answer",
+                hint="run `mammoctl verify`; `mammoctl provision` starts what is down",
+            )
+        if "could only be written to 0 of" in text or "No space left" in text:
+            raise RemoteError(
+                "the cluster's storage is full, or no DataNode takes data",
+                hint="free space on the workers, or run `mammoctl verify`",
+                details=text.strip().splitlines()[-3:],
+            )
+        if check:
+            lines = [line for line in text.splitlines() if " WARN " not in line]
+            raise RemoteError(
+                f"{result.host}: `{result.command}` ended with status {result.rc}",
+                details=lines[-5:],
+                hint="run `mammoctl verify` to see what is wrong with the storage",
+            )

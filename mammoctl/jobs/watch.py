@@ -1,0 +1,124 @@
+"""Watch a job to its end and say what came of it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mammoctl import console
+from mammoctl.errors import Interrupted, JobError, MammoctlError
+from mammoctl.jobs import submit
+from mammoctl.jobs.follow import events
+from mammoctl.jobs.render import View
+from mammoctl.jobs.results import Results, fetch, metric_rows, node_rows, timing_rows
+
+if TYPE_CHECKING:
+    from mammoctl.ssh import Nodes
+
+UNKNOWN_END = 125
+"""Exit code for a job whose end nobody saw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job; `results` is None when nothing could be fetched."""
+
+    job: str
+    state: dict[str, Any]
+    results: Results | None
+
+    @property
+    def exit_code(self) -> int:
+        """The job's own exit code, 125 for a lost one; 0 only for a job that succeeded."""
+        if self.state["state"] == "succeeded":
+            return 0
+        if self.state["state"] == "lost":
+            return UNKNOWN_END
+        return int(self.state.get("exit_code") or 0) or 1
+
+    def document(self) -> dict[str, Any]:
+        """Return the whole as a document for ``--json``."""
+        results = self.results
+        return {
+            "schema": 1,
+            "job": self.state,
+            "exit_code": self.exit_code,
+            "results": str(results.folder) if results else None,
+            "files": {
+                name: {"bytes": size, "sha256": sha256}
+                for name, (size, sha256) in (results.files if results else {}).items()
+            },
+            "metrics": results.metrics if results else {},
+            "timings": results.timings if results else {},
+        }
+
+
+def watch(nodes: Nodes, job: str, into: Path) -> Outcome:
+    """Show a job's progress until it ends, then fetch what it left into ``into/<job>/``.
+
+    Raises:
+        Interrupted: Ctrl-C; the job goes on.
+        JobError: the job could not be followed, or its results could not be fetched.
+    """
+    try:
+        state = _follow(nodes, job)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped watching; the job {job} goes on in the background on the master",
+            hint=f"watch it: `mammoctl jobs attach {job}`; end it: `mammoctl jobs kill {job}`",
+        ) from None
+    try:
+        results = fetch(nodes, job, into)
+    except MammoctlError as exc:
+        if state["state"] == "succeeded":
+            raise JobError(
+                f"the job {job} succeeded, but its results could not be fetched: {exc.message}",
+                hint=exc.hint or f"fetch them again: `mammoctl jobs results {job}`",
+                details=exc.details,
+            ) from exc
+        console.warn(f"its log could not be fetched: {exc.message}")
+        return Outcome(job, state, None)
+    if state["state"] == "succeeded" and results.missing:
+        raise JobError(
+            f"the job {job} left no {', '.join(results.missing)}",
+            hint=f"its log is in {results.folder / 'job.log'}",
+        )
+    return Outcome(job, state, results)
+
+
+def _follow(nodes: Nodes, job: str) -> dict[str, Any]:
+    bars = console.progress() if console.is_interactive() else nullcontext()
+    with bars as drawn:
+        view = View(drawn)
+        for event in events(nodes, job, on_trouble=console.warn):
+            if "end" in event:
+                state: dict[str, Any] = event["end"]
+                return state
+            view.event(event)
+    raise JobError(f"lost sight of the job {job}")
+
+
+def report(nodes: Nodes, outcome: Outcome) -> None:
+    """Print what became of a job: tables of a success, the end of the log of a failure."""
+    state, results = outcome.state, outcome.results
+    if state["state"] != "succeeded":
+        for line in submit.log_tail(nodes, outcome.job, 25):
+            console.note(f"  | {line}")
+        where = f"; log: {results.folder / 'job.log'}" if results else ""
+        what = f"the job {outcome.job} is {state['state']}"
+        console.note(f"{what}: {state.get('reason') or 'no reason given'}{where}")
+        return
+    assert results is not None  # noqa: S101  a success without results has raised
+    rows = [
+        *(("metric", *row) for row in metric_rows(results.metrics)),
+        *(("stage", *row) for row in timing_rows(results.timings)),
+        *(("node", *row) for row in node_rows(results.timings)),
+        ("files", "in", str(results.folder)),
+    ]
+    console.table(f"job {outcome.job}: succeeded", ("", "what", "value"), rows)
+    if not results.metrics.get("meaningful", True):
+        console.warn("the backbone had no pretrained weights: the predictions mean nothing")
+    for warning in results.metrics.get("warnings") or []:
+        console.note(f"note: {warning}")
