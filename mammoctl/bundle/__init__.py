@@ -1,0 +1,30 @@
+"""Everything a node needs, resolved once on the control machine into a content-addressed store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mammoctl.bundle.model import Artifact, Bundle, Target
+from mammoctl.bundle.weights import Weights
+
+if TYPE_CHECKING:
+    from mammoctl.bundle.store import Store
+
+__all__ = ["Artifact", "Bundle", "Target", "Weights", "ensure_bundle", "ensure_weights"]
+
+
+def ensure_bundle(target: Target, *, progress: bool = True, store: Store | None = None) -> Bundle:
+    """Return the bundle for ``target``; see :func:`mammoctl.bundle.resolve.ensure_bundle`."""
+    from mammoctl.bundle import resolve
+
+    return resolve.ensure_bundle(target, progress=progress, store=store)
+
+
+def ensure_weights(
+    source: str | Path, backbone: str, sha256: str | None = None, *, progress: bool = True
+) -> Weights | None:
+    """Return checked weights; see :func:`mammoctl.bundle.weights.ensure_weights`."""
+    from mammoctl.bundle import weights
+
+    return weights.ensure_weights(source, backbone, sha256, progress=progress)

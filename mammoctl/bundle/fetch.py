@@ -1,0 +1,162 @@
+"""Download pinned wheels with pip, several at once, into the store.
+
+pip is the client so that whatever index, mirror, proxy or certificates the user has configured
+keep working; it is called with ``--no-deps`` because its own resolution for another target
+evaluates markers for the running interpreter.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mammoctl import console
+from mammoctl.bundle.clients import client_error, is_unreachable, pip_argv, pip_environment
+from mammoctl.bundle.locks import Pin
+from mammoctl.bundle.process import Runner
+from mammoctl.bundle.relock import platforms
+from mammoctl.bundle.store import Store, human
+from mammoctl.errors import BundleError
+
+_WORKERS = 4
+# Files above this size get a pip of their own, so that a broken connection costs only one.
+_LARGE = 20_000_000
+_ATTEMPTS = 3
+_MISMATCH = "DO NOT MATCH THE HASHES"
+
+
+@dataclass
+class Job:
+    """One piece of work that ends with files in the store.
+
+    Attributes:
+        title: what to say when it is done.
+        size: bytes that it is expected to download.
+        work: does it, in the folder given.
+        folder: the folder, whose growing size is the progress.
+    """
+
+    title: str
+    size: int
+    work: Callable[[Path, Runner], None]
+    folder: Path = field(default_factory=Path)
+
+
+def batches(pins: Sequence[Pin]) -> list[list[Pin]]:
+    """Return the pins in groups for one pip each: large files alone, small ones together.
+
+    The largest come first, so that the last one to finish is a short one.
+    """
+    large = sorted((p for p in pins if p.size >= _LARGE), key=lambda p: -p.size)
+    groups = [[pin] for pin in large]
+    small: list[Pin] = []
+    for pin in sorted((p for p in pins if p.size < _LARGE), key=lambda p: -p.size):
+        small.append(pin)
+        if sum(p.size for p in small) >= _LARGE or len(small) >= 16:
+            groups.append(small)
+            small = []
+    return [*groups, small] if small else groups
+
+
+def wheel_job(store: Store, pins: Sequence[Pin], python: str, arch: str) -> Job:
+    """Return the job that downloads ``pins`` (wheels for ``python`` on ``arch``) with one pip."""
+
+    def work(folder: Path, runner: Runner) -> None:
+        argv = [*pip_argv(), "download", "--quiet", "--no-deps", "--no-cache-dir"]
+        argv += ["--require-hashes", "--only-binary", ":all:"]
+        argv += ["--python-version", python, "--implementation", "cp"]
+        for platform in platforms(arch):
+            argv += ["--platform", platform]
+        pip(argv, pins, folder, runner)
+        wanted = {pin.sha256: pin for pin in pins}
+        for path in sorted((folder / "done").iterdir()):
+            known = [p.sha256 for p in pins if p.file == path.name]
+            store.add(path, known[0] if known else None)
+        missing = [pin.name for sha256, pin in wanted.items() if store.get(sha256) is None]
+        if missing:
+            raise BundleError(f"the index has no pinned file for {', '.join(missing)}")
+
+    first = pins[0]
+    title = first.file if len(pins) == 1 else f"{len(pins)} packages from {first.name} on"
+    return Job(title=title, size=sum(p.size for p in pins), work=work)
+
+
+def pip(argv: list[str], pins: Sequence[Pin], folder: Path, runner: Runner) -> None:
+    """Run ``pip download`` or ``pip wheel`` for ``pins``; files end in ``folder/done``.
+
+    Tries again when the network failed.
+
+    Raises:
+        BundleError: what pip could not do, with its last lines.
+    """
+    done, scratch = folder / "done", folder / "tmp"
+    requirements = folder / "requirements.txt"
+    requirements.write_text("".join(pin.line() + "\n" for pin in pins))
+    goal = "--wheel-dir" if "wheel" in argv else "--dest"
+    names = ", ".join(pin.name for pin in pins[:3]) + (" and others" if len(pins) > 3 else "")
+    for attempt in range(1, _ATTEMPTS + 1):
+        scratch.mkdir(exist_ok=True)
+        env = pip_environment() | {"TMPDIR": str(scratch)}
+        code, output = runner.run([*argv, goal, str(done), "-r", str(requirements)], env=env)
+        if code == 0:
+            return
+        if _MISMATCH in output:
+            raise BundleError(
+                f"a file of {names} does not have its pinned checksum; it was not kept",
+                hint="run the same command again; if it stays so, the index serves a changed file",
+                details=[s.strip() for s in output.splitlines() if "sha256" in s or "Got" in s],
+            )
+        if attempt == _ATTEMPTS or not is_unreachable(output):
+            raise client_error(f"download {names}", output)
+        time.sleep(2 * attempt)
+
+
+def run_jobs(jobs: Sequence[Job], scratch: Path, *, show: bool) -> None:
+    """Do all jobs, several at once; the first failure ends the others.
+
+    Args:
+        jobs: the jobs, the longest first.
+        scratch: an empty folder for their unfinished work.
+        show: show a bar on a terminal, a line per finished job elsewhere.
+    """
+    runner, finished = Runner(), threading.Event()
+    for number, job in enumerate(jobs):
+        job.folder = scratch / str(number)
+        job.folder.mkdir()
+    total = sum(job.size for job in jobs)
+    pool = ThreadPoolExecutor(_WORKERS)
+    try:
+        with console.progress(transfer=True) as bars:
+            bar = bars.add_task("downloading", total=total or None, visible=show)
+            pending = {pool.submit(job.work, job.folder, runner): job for job in jobs}
+            count = 0
+            while pending:
+                ended, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    job = pending.pop(future)
+                    future.result()
+                    count += 1
+                    if show and not console.is_interactive():
+                        size = f" ({human(job.size)})" if job.size else ""
+                        console.note(f"  {count}/{len(jobs)} {job.title}{size}")
+                waiting = sum(job.size for job in pending.values())
+                partial = sum(min(_growth(j.folder), j.size) for j in pending.values())
+                bars.update(bar, completed=total - waiting + partial)
+    finally:
+        finished.set()
+        runner.stop()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _growth(folder: Path) -> int:
+    size = 0
+    for path in folder.glob("*/**/*"):
+        try:
+            size += path.stat().st_size
+        except OSError:  # pip moved or removed it meanwhile
+            continue
+    return size

@@ -1,0 +1,152 @@
+"""Make the nodes' locks anew: resolve each target with uv and pin exactly one file per package.
+
+The versions are resolved once and hold for every target; targets differ in nothing but
+TensorFlow's distribution and the CUDA wheels.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
+
+from mammoctl import console
+from mammoctl.bundle import locks, versions
+from mammoctl.bundle.clients import client_error, uv_binary
+from mammoctl.errors import BundleError
+
+# The oldest C library among the supported releases is Ubuntu 22.04's 2.35; the newest name that
+# uv and pip both know below it.
+_GLIBC = 34
+_TENSORFLOW = {
+    ("x86_64", "cpu"): "tensorflow-cpu",
+    ("aarch64", "cpu"): "tensorflow",
+    ("x86_64", "gpu"): "tensorflow[and-cuda]",
+}
+
+
+def platforms(arch: str) -> list[str]:
+    """Return the platform tags that every supported release accepts, newest first."""
+    newer = [f"manylinux_2_{minor}_{arch}" for minor in range(_GLIBC, 4, -1)]
+    return [*newer, *(f"manylinux{old}_{arch}" for old in ("2014", "2010", "1"))]
+
+
+def tags(python: str, arch: str) -> list[Tag]:
+    """Return the wheel tags that CPython ``python`` on ``arch`` accepts, best first."""
+    version = tuple(int(part) for part in python.split("."))
+    names = platforms(arch)
+    interpreter = f"cp{''.join(python.split('.'))}"
+    return [
+        *cpython_tags(python_version=version, platforms=names),
+        *compatible_tags(python_version=version, interpreter=interpreter, platforms=names),
+    ]
+
+
+def choose(package: dict[str, Any], ranking: dict[Tag, int]) -> tuple[str, dict[str, Any]]:
+    """Return name and entry of the one file of ``package`` to pin: the best wheel, or the source.
+
+    Args:
+        package: a package of a ``pylock.toml``.
+        ranking: position of each accepted tag, best first.
+
+    Raises:
+        BundleError: no file fits.
+    """
+    best: tuple[int, str, dict[str, Any]] | None = None
+    for wheel in package.get("wheels", []):
+        name = _file_name(wheel)
+        ranks = [ranking[tag] for tag in parse_wheel_filename(name)[3] if tag in ranking]
+        if ranks and (best is None or min(ranks) < best[0]):
+            best = (min(ranks), name, wheel)
+    if best is not None:
+        return best[1], best[2]
+    if "sdist" in package and not package.get("wheels"):
+        return _file_name(package["sdist"]), package["sdist"]
+    raise BundleError(f"{package['name']} {package['version']} has no file for this target")
+
+
+def _file_name(entry: dict[str, Any]) -> str:
+    name = entry.get("name") or str(entry.get("url", entry.get("path"))).split("#")[0]
+    return str(name).rsplit("/", 1)[-1]
+
+
+def _compile(
+    source: Path, python: str, arch: str, constraints: Path | None, folder: Path
+) -> list[dict[str, Any]]:
+    output = folder / "pylock.target.toml"
+    output.unlink(missing_ok=True)
+    argv = [uv_binary(), "pip", "compile", "--quiet", "--no-config", "--format", "pylock.toml"]
+    argv += ["--python-platform", f"{arch}-manylinux_2_{_GLIBC}", "--python-version", python]
+    argv += ["--generate-hashes", "--no-annotate", "--no-header", "--output-file", str(output)]
+    # Only PySpark is published as source alone; anything else must come as a wheel.
+    argv += ["--only-binary", ":all:", "--no-binary", "pyspark"]
+    if constraints is not None:
+        argv += ["--constraints", str(constraints)]
+    done = subprocess.run([*argv, str(source)], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise client_error(f"resolve the environment of Python {python} on {arch}", done.stderr)
+    packages: list[dict[str, Any]] = tomllib.loads(output.read_text())["packages"]
+    return packages
+
+
+def _targets() -> Iterator[tuple[str, str, str]]:
+    for python in versions.python_minors():
+        for arch, variant in _TENSORFLOW:
+            yield python, arch, variant
+
+
+def relock(folder: Path, *, upgrade: bool = True) -> list[Path]:
+    """Write all locks and the list of their files into ``folder``; return the locks' paths.
+
+    Args:
+        folder: where ``node.in`` lies.
+        upgrade: take the newest versions that ``node.in`` allows rather than those now locked.
+
+    Raises:
+        BundleError: a target cannot be resolved, or a package has no file for it.
+    """
+    direct = (folder / "node.in").read_text()
+    listing = folder / "node-files.json"
+    sizes = json.loads(listing.read_text()) if listing.is_file() else {}
+    files: dict[str, dict[str, Any]] = {}
+    texts: dict[Path, str] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        source, constraints = Path(scratch, "node.in"), Path(scratch, "constraints.txt")
+        have = sorted(folder.glob("node-py*.txt"))
+        common = {} if upgrade else {m[1]: m[2] for p in have for m in _versions(p.read_text())}
+        for python, arch, variant in _targets():
+            console.note(f"resolving Python {python}, {arch}, {variant}")
+            name = _TENSORFLOW[arch, variant]
+            source.write_text(re.sub(r"(?m)^tensorflow(?===)", name, direct))
+            constraints.write_text("".join(f"{n}=={v}\n" for n, v in sorted(common.items())))
+            packages = _compile(source, python, arch, constraints if common else None, Path(scratch))
+            ranking = {tag: rank for rank, tag in reversed(list(enumerate(tags(python, arch))))}
+            lines = []
+            for package in sorted(packages, key=lambda p: str(p["name"])):
+                file, entry = choose(package, ranking)
+                sha256 = entry["hashes"]["sha256"]
+                size = entry.get("size") or sizes.get(sha256, {}).get("size")
+                files[sha256] = {"name": file} | ({"size": size} if size else {})
+                common.setdefault(package["name"], package["version"])
+                lines.append(f"{package['name']}=={package['version']} \\\n")
+                lines.append(f"    --hash=sha256:{sha256}\n")
+            texts[folder / locks.lock_name(python, arch, variant)] = "".join(lines)
+    for path in set(have) - set(texts):
+        path.unlink()
+    for path, text in texts.items():
+        path.write_text(text)
+    ordered = sorted(files.items(), key=lambda item: (item[1]["name"], item[0]))
+    listing.write_text(json.dumps(dict(ordered), indent=1) + "\n")
+    return list(texts)
+
+
+def _versions(text: str) -> Iterator[re.Match[str]]:
+    return re.finditer(r"(?m)^([a-z0-9-]+)==(\S+)", text)

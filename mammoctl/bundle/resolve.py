@@ -1,0 +1,187 @@
+"""Make the bundle of a target: find what is missing, fetch it, record the whole."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mammoctl import console, paths
+from mammoctl.bundle import fetch, locks, maven, pyspark, versions
+from mammoctl.bundle.locks import Pin
+from mammoctl.bundle.model import Artifact, Bundle, Target, content_key, to_json
+from mammoctl.bundle.process import Runner
+from mammoctl.bundle.store import Store, Stored, human, write_atomically
+from mammoctl.errors import BundleError, UsageError
+
+# What unpacking and building PySpark's wheel takes for a while, as a multiple of its source.
+_BUILD_SPACE = 3
+
+
+def ensure_bundle(
+    target: Target, *, progress: bool = True, store: Store | None = None
+) -> Bundle:
+    """Return the bundle for ``target``, fetching and building only what the store lacks.
+
+    With everything there it takes no network and a fraction of a second. Concurrent runs wait for
+    each other; an interrupted one keeps its finished files.
+
+    Args:
+        target: what the nodes are.
+        progress: show a bar on a terminal and plain lines elsewhere.
+        store: the store; by default the one in mammoctl's cache folder.
+
+    Raises:
+        UsageError: there is no locked environment for the target.
+        BundleError: something cannot be fetched or built, or is not what is pinned.
+    """
+    store = store or Store()
+    if target.python not in versions.python_minors():
+        raise UsageError(
+            f"Python {target.python} is not supported on the nodes",
+            hint=f"supported: {', '.join(versions.python_minors())}",
+        )
+    pins = {v: locks.read(target.python, target.arch, v) for v in target.variants}
+    if (files := _collect(store, target, pins)) is None:
+        with store.writing() as scratch:
+            _fill(store, target, pins, scratch, show=progress)
+        files = _collect(store, target, pins)
+        if files is None:
+            raise BundleError(
+                "the artifact store changed while it was being filled",
+                hint="run the same command again",
+            )
+    return _record(store, target, files)
+
+
+def bundles_dir() -> Path:
+    """Return the folder of the bundles' records."""
+    return paths.cache_dir() / "bundles"
+
+
+def _collect(
+    store: Store, target: Target, pins: dict[str, list[Pin]]
+) -> tuple[dict[str, Artifact], list[Artifact]] | None:
+    """Return the requirements and all files, or None as soon as one is missing."""
+    found: dict[str, tuple[str, Stored, list[str]]] = {}
+    requirements: dict[str, Artifact] = {}
+
+    def use(kind: str, stored: Stored, variants: Sequence[str]) -> None:
+        found.setdefault(stored.sha256, (kind, stored, []))[2].extend(variants)
+
+    for variant, wanted in pins.items():
+        lines = []
+        for pin in wanted:
+            stored = _stored(store, pin, wanted)
+            if stored is None:
+                return None
+            use("wheel", stored, [variant])
+            lines.append(f"{pin.name}=={pin.version} --hash=sha256:{stored.sha256}\n")
+        text = store.add_text("".join(lines), f"requirements-{variant}.txt")
+        use("requirements", text, [variant])
+        requirements[variant] = _artifact("requirements", text, [variant])
+    for kind, other in (("uv", _uv(store, target.arch)), ("hdfs", _hdfs(store))):
+        if other is None:
+            return None
+        use(kind, other, target.variants)
+    return requirements, [_artifact(*entry) for entry in found.values()]
+
+
+def _artifact(kind: str, stored: Stored, variants: Sequence[str]) -> Artifact:
+    return Artifact(
+        kind, stored.name, stored.sha256, stored.size, stored.relative, tuple(variants)
+    )
+
+
+def _stored(store: Store, pin: Pin, pins: Sequence[Pin]) -> Stored | None:
+    if pin.is_source:
+        return store.derived(pyspark.derivation(pin, pins))
+    return store.get(pin.sha256)
+
+
+def _uv_pin(arch: str) -> Pin:
+    uv = versions.load()["uv"]
+    version = uv["default"]
+    return Pin("uv", version, uv["sha256"][version][arch], f"uv-{version}-{arch}.whl", 25_000_000)
+
+
+def _uv(store: Store, arch: str) -> Stored | None:
+    return store.derived(f"uv-{_uv_pin(arch).sha256}")
+
+
+def _hdfs(store: Store) -> Stored | None:
+    hdfs = versions.load()["hdfs"]
+    return store.get(hdfs["sha256"][hdfs["default"]])
+
+
+def _uv_job(store: Store, target: Target) -> fetch.Job:
+    pin = _uv_pin(target.arch)
+    download = fetch.wheel_job(store, [pin], target.python, target.arch)
+
+    def work(folder: Path, runner: Runner) -> None:
+        download.work(folder, runner)
+        wheel = store.get(pin.sha256)
+        if wheel is None:
+            raise BundleError("uv's wheel vanished from the store")
+        with zipfile.ZipFile(wheel.path) as archive:
+            member = f"uv-{pin.version}.data/scripts/uv"
+            binary = Path(archive.extract(member, folder / "done"))
+        store.add_derived(f"uv-{pin.sha256}", binary)
+
+    return fetch.Job(title=f"uv {pin.version}", size=pin.size, work=work)
+
+
+def _fill(
+    store: Store, target: Target, pins: dict[str, list[Pin]], scratch: Path, *, show: bool
+) -> None:
+    """Fetch and build what is missing."""
+    wanted = {pin.sha256: pin for variant in pins.values() for pin in variant}
+    some = next(iter(pins.values()))
+    missing = [pin for pin in wanted.values() if _stored(store, pin, some) is None]
+    sources = [pin for pin in missing if pin.is_source]
+    wheels = [pin for pin in missing if not pin.is_source]
+    extra: list[fetch.Job] = []
+    if _hdfs(store) is None:
+        hdfs = versions.load()["hdfs"]
+        version = hdfs["default"]
+        extra.append(
+            maven.jar_job(
+                store, hdfs["artifact"], version, hdfs["sha256"][version], hdfs["size"][version]
+            )
+        )
+    if _uv(store, target.arch) is None:
+        extra.append(_uv_job(store, target))
+    total = sum(pin.size for pin in missing) + sum(job.size for job in extra)
+    building = sum(pin.size for pin in sources) * _BUILD_SPACE
+    store.require_space(int(total * 1.1) + building + 50_000_000)
+    if show and total:
+        count = len(missing) + len(extra)
+        console.note(f"downloading {count} files, {human(total)}, for {target}")
+    # The build needs its tools in the store, so they are first and alone.
+    first = [pin for pin in wheels if sources and pin in pyspark.tools(some)]
+    if first:
+        before = scratch / "tools"
+        before.mkdir()
+        job = fetch.wheel_job(store, first, target.python, target.arch)
+        fetch.run_jobs([job], before, show=False)
+    rest = fetch.batches([pin for pin in wheels if pin not in first])
+    jobs = [pyspark.build_job(store, pin, some) for pin in sources]
+    jobs += extra
+    jobs += [fetch.wheel_job(store, group, target.python, target.arch) for group in rest]
+    if jobs:
+        fetch.run_jobs(jobs, scratch, show=show)
+
+
+def _record(
+    store: Store, target: Target, files: tuple[dict[str, Artifact], list[Artifact]]
+) -> Bundle:
+    requirements, artifacts = files
+    key = content_key(artifacts)
+    path = bundles_dir() / key / "bundle.json"
+    artifacts.sort(key=lambda f: (f.kind, f.name))
+    bundle = Bundle(key, path, store.root, target, requirements, tuple(artifacts))
+    text = json.dumps(to_json(bundle), indent=1) + "\n"
+    if not path.is_file() or path.read_text() != text:
+        write_atomically(path, text)
+    return bundle
