@@ -1,0 +1,253 @@
+"""Pushing for real, onto storage that is a folder: the master is this machine."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from mammoctl.data import push as pushing
+from mammoctl.data.push import Pushed, list_data, push
+from mammoctl.data.scan import scan_folder
+from mammoctl.data.storage import Storage
+from mammoctl.errors import DataError, RemoteError
+from mammoctl.jobs.deployment import Deployment
+from mammoctl.ssh import Result
+
+
+class Local:
+    """Runs on this machine what `Nodes` would run on the master."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cluster = SimpleNamespace(
+            name="here", path=folder, master=SimpleNamespace(name="master")
+        )
+        self.lines: list[str] = []
+
+    def run(
+        self,
+        host: str,
+        command: str | list[str],
+        *,
+        sudo: Any = False,
+        input: bytes | None = None,
+        check: bool = True,
+    ) -> Result:
+        argv = ["sh", "-c", command] if isinstance(command, str) else command
+        self.lines.append(command if isinstance(command, str) else " ".join(command))
+        done = subprocess.run(argv, input=input or b"", capture_output=True, check=False)
+        out, err = done.stdout.decode(), done.stderr.decode()
+        if check and done.returncode:
+            raise RemoteError(err)
+        return Result(host, str(command), out, err, done.returncode)
+
+    def stream(
+        self, host: str, line: str, source: Iterable[bytes], *, sudo: Any, check: bool
+    ) -> Result:
+        return self.run(host, line, input=b"".join(source), check=check)
+
+    def put(self, host: str, source: bytes, target: str, *, sudo: Any, mode: int) -> None:
+        Path(target).write_bytes(source)
+        Path(target).chmod(mode)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
+    monkeypatch.setattr(pushing, "IDS_ROOT", str(tmp_path / "datasets"))
+    (tmp_path / "storage" / "data").mkdir(parents=True)
+    return Local(tmp_path)
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Deployment:
+    root = f"file://{tmp_path}/storage"
+    return Deployment(
+        cluster="here",
+        master="master",
+        address="127.0.0.1",
+        url="spark://master:7077",
+        workers={"master": 2},
+        memory_mb={"master": 1024},
+        storage="local",
+        paths={name: f"{root}/{name}" for name in ("data", "weights")},
+        python="python3",
+        spark_home="/opt/spark",
+        java_home="/usr",
+        executor_cores=2,
+        executor_memory_mb=512,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    source = tmp_path / "source"
+    for number in range(6):
+        label = ("benign", "malignant")[number % 2]
+        path = source / label / f"P{number} ł.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\xff\xd8\xff" + bytes([number]) * 100)
+    return source
+
+
+def bring(nodes: Local, deployment: Deployment, folder: Path, **options: Any) -> Pushed:
+    scan = scan_folder(folder, patient_pattern=r"(P\d+)")
+    return push(nodes, deployment, scan, "set", **options)  # type: ignore[arg-type]
+
+
+def entries(deployment: Deployment) -> list[str]:
+    root = Path(deployment.paths["data"].removeprefix("file://"))
+    return sorted(path.name for path in root.iterdir())
+
+
+def test_a_pushed_set_is_complete_described_and_mapped(
+    nodes: Local, deployment: Deployment, folder: Path, tmp_path: Path
+) -> None:
+    read: list[int] = []
+    pushed = bring(nodes, deployment, folder, advance=read.append)
+    assert pushed.changed
+    assert read == [103] * 6
+    assert entries(deployment) == ["set"]
+    here = tmp_path / "storage" / "data" / "set"
+    about = json.loads((here / "dataset.json").read_text())
+    assert about == pushed.description
+    assert (about["images"], about["patients"], about["patient_source"]) == (6, 6, "pattern")
+    assert about["labels"] == {"benign": 3, "malignant": 3}
+    part = here / about["parts"][0]["name"]
+    assert about["parts"][0]["size"] == part.stat().st_size
+    rows = {row["image_id"]: row for row in pq.read_table(part).to_pylist()}
+    ids = tmp_path / "datasets" / "set" / "ids.csv"
+    assert ids.stat().st_mode & 0o777 == 0o600
+    mapped = list(csv.DictReader(io.StringIO(ids.read_text())))
+    assert {row["image_id"] for row in mapped} == set(rows)
+    for row in mapped:
+        assert (folder / row["file"]).read_bytes() == rows[row["image_id"]]["content"]
+        assert row["patient_id"] == rows[row["image_id"]]["patient_id"]
+    assert sorted(row["patient"] for row in mapped) == [f"P{n}" for n in range(6)]
+    assert [item["name"] for item in list_data(nodes, deployment)] == ["set"]  # type: ignore[arg-type]
+
+
+def test_an_unchanged_set_is_not_read_again(
+    nodes: Local, deployment: Deployment, folder: Path
+) -> None:
+    bring(nodes, deployment, folder)
+    read: list[int] = []
+    assert not bring(nodes, deployment, folder, advance=read.append).changed
+    assert read == []
+
+
+def test_touched_files_are_compared_by_content(
+    nodes: Local, deployment: Deployment, folder: Path
+) -> None:
+    bring(nodes, deployment, folder)
+    for path in folder.rglob("*.jpg"):
+        os.utime(path, (1, 1))
+    nodes.lines.clear()
+    assert not bring(nodes, deployment, folder).changed
+    assert not [line for line in nodes.lines if line.startswith("cat >")]
+
+
+def test_other_content_needs_a_word(
+    nodes: Local, deployment: Deployment, folder: Path, tmp_path: Path
+) -> None:
+    first = bring(nodes, deployment, folder)
+    (folder / "benign" / "P9.jpg").write_bytes(b"\xff\xd8\xffnew")
+    with pytest.raises(DataError, match="already") as caught:
+        bring(nodes, deployment, folder)
+    assert "--replace" in caught.value.hint
+    assert (
+        json.loads((tmp_path / "storage" / "data" / "set" / "dataset.json").read_text())
+        == first.description
+    )
+    assert bring(nodes, deployment, folder, overwrite=True).description["images"] == 7
+    assert entries(deployment) == ["set"]
+
+
+def test_interruption_leaves_only_what_the_next_push_removes(
+    nodes: Local, deployment: Deployment, folder: Path
+) -> None:
+    def stop(_count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bring(nodes, deployment, folder, advance=stop)
+    assert [name[:9] for name in entries(deployment)] == [".tmp-set-"]
+    assert list_data(nodes, deployment) == []  # type: ignore[arg-type]
+    bring(nodes, deployment, folder)
+    assert entries(deployment) == ["set"]
+
+
+def test_a_replacement_that_was_cut_short_is_taken_back(
+    nodes: Local, deployment: Deployment, folder: Path, tmp_path: Path
+) -> None:
+    bring(nodes, deployment, folder)
+    root = tmp_path / "storage" / "data"
+    (root / "set").rename(root / ".old-set-00000000")
+    (root / ".old-other-00000000").mkdir()  # somebody else's
+    assert not bring(nodes, deployment, folder).changed
+    assert entries(deployment) == [".old-other-00000000", "set"]
+
+
+def test_damage_on_the_way_is_noticed(
+    nodes: Local, deployment: Deployment, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_line = Storage.put_line
+    monkeypatch.setattr(
+        Storage, "put_line", lambda self, uri: put_line(self, uri).replace("cat", "head -c 500")
+    )
+    with pytest.raises(RemoteError, match="damaged on its way"):
+        bring(nodes, deployment, folder)
+    assert "set" not in entries(deployment)
+
+
+def test_a_failing_storage_is_reported_not_waited_for(
+    nodes: Local, deployment: Deployment, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Storage, "put_line", lambda self, uri: "echo disk on fire >&2; exit 3")
+    with pytest.raises(RemoteError, match="status 3") as caught:
+        bring(nodes, deployment, folder)
+    assert caught.value.details == ["disk on fire"]
+
+
+@pytest.mark.parametrize(
+    ("stderr", "message"),
+    [
+        ("put: Cannot create file. Name node is in safe mode.", "safe mode"),
+        ("mkdir: Call From lab1 failed on java.net.ConnectException", "does not answer"),
+        ("could only be written to 0 of the 1 minReplication nodes", "full"),
+    ],
+)
+def test_what_hdfs_says_is_translated(
+    nodes: Local, deployment: Deployment, stderr: str, message: str
+) -> None:
+    storage = Storage(nodes, replace(deployment, storage="hdfs"))  # type: ignore[arg-type]
+    with pytest.raises(RemoteError, match=message):
+        storage.run(f"echo '{stderr}' >&2; exit 1")
+
+
+def test_lines_for_hdfs(nodes: Local, deployment: Deployment) -> None:
+    storage = Storage(nodes, replace(deployment, storage="hdfs"))  # type: ignore[arg-type]
+    uri = "hdfs://lab1:8020/mammoctl/data/set"
+    hdfs = "/opt/mammoctl/bin/hdfs dfs"
+    assert storage.put_line(uri) == f"{hdfs} -put - {uri}"
+    assert storage.move_line(uri, uri + "2") == f"{hdfs} -mv {uri} {uri}2"
+    assert storage.remove_line(uri) == f"{hdfs} -rm -r -f -skipTrash {uri}"
+    assert storage.cat_line("a b", uri) == f"{hdfs} -cat 'a b' {uri}"
+    assert storage.list_line(uri) == f"{hdfs} -ls -C {uri}"
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", ".hidden", "x" * 64, "a/b"])
+def test_awkward_names_are_refused(
+    nodes: Local, deployment: Deployment, folder: Path, name: str
+) -> None:
+    with pytest.raises(DataError, match="cannot be called"):
+        push(nodes, deployment, scan_folder(folder), name)  # type: ignore[arg-type]
