@@ -68,12 +68,12 @@ def push(
 
         mammoctl data push ~/images --name pilot --patient-pattern '([0-9]+)_[^/]*$'
     """
+    from mammoctl import cluster as clusters
     from mammoctl import console
     from mammoctl import inventory as inventories
     from mammoctl.data.push import check_name
     from mammoctl.data.push import push as push_data
     from mammoctl.data.scan import scan_folder
-    from mammoctl.jobs.deployment import read_deployment
     from mammoctl.ssh import Nodes
 
     with _interruptible():
@@ -85,7 +85,7 @@ def push(
         for warning in scan.warnings:
             console.warn(warning)
         with Nodes(cluster) as nodes:
-            deployment = read_deployment(nodes)
+            deployment = clusters.read(nodes)
             with console.progress(transfer=True) as bars:
                 task = bars.add_task(f"pushing {name}", total=scan.size)
                 pushed = push_data(
@@ -123,14 +123,14 @@ def _size(count: Any) -> str:
 @app.command("list")
 def list_(inventory: Inventory = None, as_json: Json = False) -> None:
     """List the data sets of the cluster."""
+    from mammoctl import cluster as clusters
     from mammoctl import console
     from mammoctl import inventory as inventories
     from mammoctl.data.push import list_data
-    from mammoctl.jobs.deployment import read_deployment
     from mammoctl.ssh import Nodes
 
     with _interruptible(), Nodes(inventories.load(inventory)) as nodes:
-        found = list_data(nodes, read_deployment(nodes))
+        found = list_data(nodes, clusters.read(nodes))
     if as_json:
         console.result_json({"schema": 1, "data": found})
         return

@@ -22,14 +22,15 @@ Job = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, or `latest
 
 @contextmanager
 def _connected(inventory: str | None) -> Iterator[Nodes]:
+    from mammoctl import cluster as clusters
     from mammoctl import inventory as inventories
     from mammoctl.errors import Interrupted, MammoctlError
-    from mammoctl.jobs.deployment import outside, read_deployment
+    from mammoctl.jobs.failures import outside
     from mammoctl.ssh import Nodes
 
     try:
         with Nodes(inventories.load(inventory)) as nodes:
-            read_deployment(nodes)
+            clusters.read(nodes)
             yield nodes
     except KeyboardInterrupt:
         raise Interrupted("interrupted", hint="jobs on the cluster go on") from None

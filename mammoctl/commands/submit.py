@@ -63,11 +63,12 @@ def submit(
 
         mammoctl submit --data screening --weights ~/vgg16_notop.weights.h5 --epochs 20
     """
+    from mammoctl import cluster as clusters
     from mammoctl import console
     from mammoctl import inventory as inventories
     from mammoctl.errors import Interrupted, MammoctlError
     from mammoctl.jobs import submit as jobs
-    from mammoctl.jobs.deployment import outside, read_deployment
+    from mammoctl.jobs.failures import outside
     from mammoctl.jobs.watch import report, watch
     from mammoctl.ssh import Nodes
 
@@ -84,7 +85,7 @@ def submit(
     )
     try:
         with Nodes(inventories.load(inventory)) as nodes:
-            deployment = read_deployment(nodes)
+            deployment = clusters.read(nodes)
             spec = jobs.prepare(nodes, deployment, request)
             jobs.start(nodes, deployment, spec)
             console.step(f"job {spec.id} on {len(deployment.workers)} workers")

@@ -22,8 +22,8 @@ from mammoctl.data.storage import Storage
 from mammoctl.errors import DataError, RemoteError
 
 if TYPE_CHECKING:
+    from mammoctl.cluster import ClusterFile
     from mammoctl.data.model import Scan
-    from mammoctl.jobs.deployment import Deployment
     from mammoctl.ssh import Nodes
 
 DESCRIPTION = "dataset.json"
@@ -63,7 +63,7 @@ def check_name(name: str) -> None:
 
 def push(
     nodes: Nodes,
-    deployment: Deployment,
+    deployment: ClusterFile,
     scan: Scan,
     name: str,
     *,
@@ -91,7 +91,7 @@ def push(
     begin = time.monotonic()
     key = ids.load_key(nodes.cluster.path)
     mark = fingerprint(scan, key)
-    target = _Target(nodes, Storage(nodes, deployment), deployment.paths["data"], name)
+    target = _Target(nodes, Storage(nodes, deployment), deployment.paths.data, name)
     old = target.existing()
     if old is not None:
         same = old.get("source") == mark
@@ -224,9 +224,9 @@ def _ids_csv(packed: Packed) -> bytes:
     return buffer.getvalue().encode("utf-8", "surrogateescape")
 
 
-def list_data(nodes: Nodes, deployment: Deployment) -> list[dict[str, Any]]:
+def list_data(nodes: Nodes, deployment: ClusterFile) -> list[dict[str, Any]]:
     """Return the descriptions of all data sets on the cluster, sorted by name."""
-    storage, root = Storage(nodes, deployment), deployment.paths["data"]
+    storage, root = Storage(nodes, deployment), deployment.paths.data
     path = storage.path(root)
     # a leading dot marks what is not finished
     line = f"cat {path}/*/{DESCRIPTION}"

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from mammoctl.errors import RemoteError
 
 if TYPE_CHECKING:
-    from mammoctl.jobs.deployment import Deployment
+    from mammoctl.cluster import ClusterFile
     from mammoctl.ssh import Nodes, Result
 
 HDFS = "/opt/mammoctl/bin/hdfs"
@@ -75,10 +75,10 @@ class Sink:
 class Storage:
     """Files on the cluster's storage, named by URIs; everything runs on the master as `USER`."""
 
-    def __init__(self, nodes: Nodes, deployment: Deployment) -> None:
+    def __init__(self, nodes: Nodes, deployment: ClusterFile) -> None:
         self._nodes = nodes
         self._master = nodes.cluster.master.name
-        self.hdfs = deployment.storage == "hdfs"
+        self.hdfs = deployment.storage.kind == "hdfs"
         self.paths = deployment.paths
 
     # --- lines of sh, for use alone or together ------------------------------------------------

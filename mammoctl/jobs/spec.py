@@ -8,15 +8,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
+from mammoctl.cluster import ClusterFile
 from mammoctl.errors import UsageError
-from mammoctl.jobs.deployment import Deployment
 
 JOBS_ROOT = "/var/lib/mammoctl/jobs"
 USER = "spark"
 SYSTEM_PYTHON = "/usr/bin/python3"
-DRIVER_MEMORY_MB = 512
-"""Heap of the driver; the trained head and TensorFlow live in Python, outside of it."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,40}-\d{8}-\d{6}-[0-9a-f]{4}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
@@ -100,26 +99,25 @@ def job_folder(job: str) -> str:
     return f"{JOBS_ROOT}/{job}"
 
 
-def spark_conf(deployment: Deployment, spec: JobSpec) -> dict[str, str]:
+def spark_conf(deployment: ClusterFile, spec: JobSpec) -> dict[str, str]:
     """Return Spark's settings of a job.
 
     One executor on each worker, one task on each executor: TensorFlow takes 1 GB for each
     process and uses all cores by itself. A lost worker costs time and nothing else.
     """
-    cores = deployment.executor_cores
+    cores = deployment.executor.cores
     return {
         "spark.app.name": spec.id,
         "spark.cores.max": str(cores * len(deployment.workers)),
-        "spark.driver.bindAddress": deployment.address,
-        "spark.driver.host": deployment.address,
-        "spark.driver.memory": f"{DRIVER_MEMORY_MB}m",
+        "spark.driver.bindAddress": deployment.master.address,
+        "spark.driver.host": deployment.master.address,
         "spark.dynamicAllocation.enabled": "false",
         "spark.eventLog.compress": "true",
-        "spark.eventLog.dir": deployment.paths["events"],
+        "spark.eventLog.dir": deployment.paths.events,
         "spark.eventLog.enabled": "true",
         "spark.excludeOnFailure.enabled": "false",
         "spark.executor.cores": str(cores),
-        "spark.executor.memory": f"{deployment.executor_memory_mb}m",
+        "spark.executor.memory": f"{deployment.executor.memory_mb}m",
         "spark.network.timeout": "60s",
         "spark.stage.maxConsecutiveAttempts": "10",
         "spark.task.cpus": str(cores),
@@ -127,14 +125,14 @@ def spark_conf(deployment: Deployment, spec: JobSpec) -> dict[str, str]:
     }
 
 
-def app_arguments(deployment: Deployment, spec: JobSpec) -> list[str]:
+def app_arguments(deployment: ClusterFile, spec: JobSpec) -> list[str]:
     """Return the arguments of the application."""
     paths = deployment.paths
     arguments = {
-        "data": f"{paths['data']}/{spec.data}",
-        "features": paths["features"],
+        "data": f"{paths.data}/{spec.data}",
+        "features": paths.features,
         "output": f"{spec.folder}/results",
-        "publish": f"{paths['results']}/{spec.id}",
+        "publish": f"{paths.results}/{spec.id}",
         "progress": f"{spec.folder}/progress.jsonl",
         "backbone": spec.backbone,
         "weights": spec.weights.uri if spec.weights else "none",
@@ -147,12 +145,12 @@ def app_arguments(deployment: Deployment, spec: JobSpec) -> list[str]:
     return [word for name, value in arguments.items() for word in (f"--{name}", value)]
 
 
-def submit_argv(deployment: Deployment, spec: JobSpec) -> list[str]:
+def submit_argv(deployment: ClusterFile, spec: JobSpec) -> list[str]:
     """Return the command line of ``spark-submit``; it holds no secret."""
     conf = spark_conf(deployment, spec)
     return [
         f"{deployment.spark_home}/bin/spark-submit",
-        *("--master", deployment.url),
+        *("--master", deployment.master.url),
         *("--deploy-mode", "client"),
         *(word for key, value in conf.items() for word in ("--conf", f"{key}={value}")),
         *("--py-files", f"{spec.folder}/app/mammotrain.zip"),
@@ -161,7 +159,7 @@ def submit_argv(deployment: Deployment, spec: JobSpec) -> list[str]:
     ]
 
 
-def environment(deployment: Deployment, spec: JobSpec) -> dict[str, str]:
+def environment(deployment: ClusterFile, spec: JobSpec) -> dict[str, str]:
     """Return the environment of the driver."""
     return {
         "HADOOP_CONF_DIR": "/etc/hadoop",
@@ -176,10 +174,9 @@ def environment(deployment: Deployment, spec: JobSpec) -> dict[str, str]:
     }
 
 
-def unit_properties(deployment: Deployment, spec: JobSpec) -> dict[str, str]:
+def unit_properties(deployment: ClusterFile, spec: JobSpec) -> dict[str, str]:
     """Return the properties of the job's systemd unit."""
     agent = f"{SYSTEM_PYTHON} {spec.folder}/agent.py"
-    local = {deployment.local_path(uri) for uri in deployment.paths.values()} - {None}
     return {
         "Type": "exec",
         "WorkingDirectory": spec.folder,
@@ -203,13 +200,17 @@ def unit_properties(deployment: Deployment, spec: JobSpec) -> dict[str, str]:
         "ProtectKernelTunables": "yes",
         "RestrictSUIDSGID": "yes",
         "LockPersonality": "yes",
-        "ReadWritePaths": " ".join(
-            [spec.folder, "-/var/lib/spark", *sorted(f"-{path}" for path in local if path)]
-        ),
+        "ReadWritePaths": " ".join([spec.folder, "-/var/lib/spark", *_local_storage(deployment)]),
     }
 
 
-def unit_argv(deployment: Deployment, spec: JobSpec) -> list[str]:
+def _local_storage(deployment: ClusterFile) -> list[str]:
+    """Return the storage's folder where the driver writes to it as to any other folder."""
+    parts = urlsplit(deployment.storage.uri)
+    return [] if deployment.storage.kind == "hdfs" else [f"-{parts.path}"]
+
+
+def unit_argv(deployment: ClusterFile, spec: JobSpec) -> list[str]:
     """Return the command line, run by root on the master, that starts a job."""
     properties = unit_properties(deployment, spec)
     env = environment(deployment, spec)

@@ -31,7 +31,7 @@ from mammoctl.jobs.spec import (
 )
 
 if TYPE_CHECKING:
-    from mammoctl.jobs.deployment import Deployment
+    from mammoctl.cluster import ClusterFile
     from mammoctl.ssh import Nodes
 
 
@@ -50,7 +50,7 @@ class Request:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-def prepare(nodes: Nodes, deployment: Deployment, request: Request) -> JobSpec:
+def prepare(nodes: Nodes, deployment: ClusterFile, request: Request) -> JobSpec:
     """Check data set and weights, bring the weights to the cluster, and return the job.
 
     Raises:
@@ -86,7 +86,7 @@ def find_data(storage: Storage, name: str | None) -> str:
         UsageError: there is none of that name, none at all, or several to choose from.
     """
     names = sorted(
-        entry for entry in storage.names(storage.paths["data"]) if not entry.startswith(".")
+        entry for entry in storage.names(storage.paths.data) if not entry.startswith(".")
     )
     if not names:
         raise UsageError(
@@ -117,26 +117,20 @@ def _local_weights(request: Request) -> tuple[Path, str] | None:
         return None
     from mammoctl.bundle import ensure_weights
 
-    found = ensure_weights(request.weights, request.backbone)
+    found = ensure_weights(request.weights, request.backbone, request.weights_sha256)
     if found is None:
         return None
-    if request.weights_sha256 and request.weights_sha256.lower() != found.sha256:
-        raise UsageError(
-            f"the weights {request.weights} have sha256 {found.sha256}, "
-            f"not {request.weights_sha256.lower()}",
-            hint="the file is damaged or another one; fetch it again",
-        )
     return Path(found.path), str(found.sha256)
 
 
 def _bring_weights(storage: Storage, path: Path, sha256: str) -> Weights:
     """Put the weights on the storage unless they are there, under their checksum."""
-    folder = f"{storage.paths['weights']}/{sha256}"
+    folder = f"{storage.paths.weights}/{sha256}"
     names = [name for name in storage.names(folder) if not name.startswith(".")]
     if names:
         return Weights(f"{folder}/{names[0]}", sha256, path.name)
     console.step(f"bringing the weights to the cluster ({path.stat().st_size / 1e6:.0f} MB)")
-    temporary = f"{storage.paths['weights']}/.tmp-{sha256[:16]}-{time.time_ns():x}"
+    temporary = f"{storage.paths.weights}/.tmp-{sha256[:16]}-{time.time_ns():x}"
     suffix = ".weights.h5" if path.name.endswith(".weights.h5") else ".h5"
     name = f"weights{suffix}"
     storage.run(storage.mkdir_line(temporary))
@@ -150,7 +144,7 @@ def _bring_weights(storage: Storage, path: Path, sha256: str) -> Weights:
     return Weights(f"{folder}/{name}", sha256, path.name)
 
 
-def start(nodes: Nodes, deployment: Deployment, spec: JobSpec) -> JobSpec:
+def start(nodes: Nodes, deployment: ClusterFile, spec: JobSpec) -> JobSpec:
     """Ship the application and start the job's unit on the master.
 
     Raises:

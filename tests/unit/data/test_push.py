@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +15,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from mammoctl.cluster import ClusterFile
 from mammoctl.data import push as pushing
 from mammoctl.data.push import Pushed, list_data, push
 from mammoctl.data.scan import scan_folder
 from mammoctl.data.storage import Storage
 from mammoctl.errors import DataError, RemoteError
-from mammoctl.jobs.deployment import Deployment
 from mammoctl.ssh import Result
 
 
@@ -69,23 +68,23 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
 
 
 @pytest.fixture
-def deployment(tmp_path: Path) -> Deployment:
+def deployment(tmp_path: Path) -> ClusterFile:
     root = f"file://{tmp_path}/storage"
-    return Deployment(
-        cluster="here",
-        master="master",
-        address="127.0.0.1",
-        url="spark://master:7077",
-        workers={"master": 2},
-        memory_mb={"master": 1024},
-        storage="local",
-        paths={name: f"{root}/{name}" for name in ("data", "weights")},
-        python="python3",
-        spark_home="/opt/spark",
-        java_home="/usr",
-        executor_cores=2,
-        executor_memory_mb=512,
-    )
+    paths = {
+        name: f"{root}/{name}" for name in ("data", "features", "weights", "results", "events")
+    }
+    record = {
+        "schema": 1,
+        "cluster": "here",
+        "master": {"host": "master", "address": "127.0.0.1", "url": "spark://x:7077", "ui_port": 1},
+        "workers": {"master": {"address": "127.0.0.1", "cores": 2, "memory_mb": 1024}},
+        "storage": {"kind": "local", "uri": root},
+        "paths": paths,
+        **dict.fromkeys(("python", "python_version", "spark_home", "spark_version"), "x"),
+        **dict.fromkeys(("java_home", "bundle"), "x"),
+        "executor": {"cores": 2, "memory_mb": 512},
+    }
+    return ClusterFile.model_validate(record)
 
 
 @pytest.fixture
@@ -99,18 +98,23 @@ def folder(tmp_path: Path) -> Path:
     return source
 
 
-def bring(nodes: Local, deployment: Deployment, folder: Path, **options: Any) -> Pushed:
+def on_hdfs(deployment: ClusterFile) -> ClusterFile:
+    storage = deployment.storage.model_copy(update={"kind": "hdfs"})
+    return deployment.model_copy(update={"storage": storage})
+
+
+def bring(nodes: Local, deployment: ClusterFile, folder: Path, **options: Any) -> Pushed:
     scan = scan_folder(folder, patient_pattern=r"(P\d+)")
     return push(nodes, deployment, scan, "set", **options)  # type: ignore[arg-type]
 
 
-def entries(deployment: Deployment) -> list[str]:
-    root = Path(deployment.paths["data"].removeprefix("file://"))
+def entries(deployment: ClusterFile) -> list[str]:
+    root = Path(deployment.paths.data.removeprefix("file://"))
     return sorted(path.name for path in root.iterdir())
 
 
 def test_a_pushed_set_is_complete_described_and_mapped(
-    nodes: Local, deployment: Deployment, folder: Path, tmp_path: Path
+    nodes: Local, deployment: ClusterFile, folder: Path, tmp_path: Path
 ) -> None:
     read: list[int] = []
     pushed = bring(nodes, deployment, folder, advance=read.append)
@@ -137,7 +141,7 @@ def test_a_pushed_set_is_complete_described_and_mapped(
 
 
 def test_an_unchanged_set_is_not_read_again(
-    nodes: Local, deployment: Deployment, folder: Path
+    nodes: Local, deployment: ClusterFile, folder: Path
 ) -> None:
     bring(nodes, deployment, folder)
     read: list[int] = []
@@ -146,7 +150,7 @@ def test_an_unchanged_set_is_not_read_again(
 
 
 def test_touched_files_are_compared_by_content(
-    nodes: Local, deployment: Deployment, folder: Path
+    nodes: Local, deployment: ClusterFile, folder: Path
 ) -> None:
     bring(nodes, deployment, folder)
     for path in folder.rglob("*.jpg"):
@@ -157,7 +161,7 @@ def test_touched_files_are_compared_by_content(
 
 
 def test_other_content_needs_a_word(
-    nodes: Local, deployment: Deployment, folder: Path, tmp_path: Path
+    nodes: Local, deployment: ClusterFile, folder: Path, tmp_path: Path
 ) -> None:
     first = bring(nodes, deployment, folder)
     (folder / "benign" / "P9.jpg").write_bytes(b"\xff\xd8\xffnew")
@@ -173,7 +177,7 @@ def test_other_content_needs_a_word(
 
 
 def test_interruption_leaves_only_what_the_next_push_removes(
-    nodes: Local, deployment: Deployment, folder: Path
+    nodes: Local, deployment: ClusterFile, folder: Path
 ) -> None:
     def stop(_count: int) -> None:
         raise KeyboardInterrupt
@@ -187,7 +191,7 @@ def test_interruption_leaves_only_what_the_next_push_removes(
 
 
 def test_a_replacement_that_was_cut_short_is_taken_back(
-    nodes: Local, deployment: Deployment, folder: Path, tmp_path: Path
+    nodes: Local, deployment: ClusterFile, folder: Path, tmp_path: Path
 ) -> None:
     bring(nodes, deployment, folder)
     root = tmp_path / "storage" / "data"
@@ -198,7 +202,7 @@ def test_a_replacement_that_was_cut_short_is_taken_back(
 
 
 def test_damage_on_the_way_is_noticed(
-    nodes: Local, deployment: Deployment, folder: Path, monkeypatch: pytest.MonkeyPatch
+    nodes: Local, deployment: ClusterFile, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_line = Storage.put_line
     monkeypatch.setattr(
@@ -210,7 +214,7 @@ def test_damage_on_the_way_is_noticed(
 
 
 def test_a_failing_storage_is_reported_not_waited_for(
-    nodes: Local, deployment: Deployment, folder: Path, monkeypatch: pytest.MonkeyPatch
+    nodes: Local, deployment: ClusterFile, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Storage, "put_line", lambda self, uri: "echo disk on fire >&2; exit 3")
     with pytest.raises(RemoteError, match="status 3") as caught:
@@ -227,15 +231,15 @@ def test_a_failing_storage_is_reported_not_waited_for(
     ],
 )
 def test_what_hdfs_says_is_translated(
-    nodes: Local, deployment: Deployment, stderr: str, message: str
+    nodes: Local, deployment: ClusterFile, stderr: str, message: str
 ) -> None:
-    storage = Storage(nodes, replace(deployment, storage="hdfs"))  # type: ignore[arg-type]
+    storage = Storage(nodes, on_hdfs(deployment))  # type: ignore[arg-type]
     with pytest.raises(RemoteError, match=message):
         storage.run(f"echo '{stderr}' >&2; exit 1")
 
 
-def test_lines_for_hdfs(nodes: Local, deployment: Deployment) -> None:
-    storage = Storage(nodes, replace(deployment, storage="hdfs"))  # type: ignore[arg-type]
+def test_lines_for_hdfs(nodes: Local, deployment: ClusterFile) -> None:
+    storage = Storage(nodes, on_hdfs(deployment))  # type: ignore[arg-type]
     uri = "hdfs://lab1:8020/mammoctl/data/set"
     hdfs = "/opt/mammoctl/bin/hdfs dfs"
     assert storage.put_line(uri) == f"{hdfs} -put - {uri}"
@@ -247,7 +251,7 @@ def test_lines_for_hdfs(nodes: Local, deployment: Deployment) -> None:
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", ".hidden", "x" * 64, "a/b"])
 def test_awkward_names_are_refused(
-    nodes: Local, deployment: Deployment, folder: Path, name: str
+    nodes: Local, deployment: ClusterFile, folder: Path, name: str
 ) -> None:
     with pytest.raises(DataError, match="cannot be called"):
         push(nodes, deployment, scan_folder(folder), name)  # type: ignore[arg-type]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mammoctl import paths
+from mammoctl.cluster import ClusterFile, parse
 from mammoctl.errors import JobError, MammoctlError, UsageError
-from mammoctl.jobs import deployment as deployments
-from mammoctl.jobs.deployment import Deployment, outside, parse
+from mammoctl.jobs.failures import outside
 from mammoctl.jobs.package import job_archive, read_application
 from mammoctl.jobs.spec import (
     JobSpec,
@@ -50,7 +50,7 @@ ROOT = "hdfs://lab1:8020/mammoctl"
 
 
 @pytest.fixture
-def lab() -> Deployment:
+def lab() -> ClusterFile:
     return parse(json.dumps(RECORD))
 
 
@@ -60,7 +60,7 @@ def spec() -> JobSpec:
     return JobSpec(JOB, "screening", "vgg16", weights, epochs=10, seed=7, batch_size=8)
 
 
-def test_command_line_of_spark_is_exact(lab: Deployment, spec: JobSpec) -> None:
+def test_command_line_of_spark_is_exact(lab: ClusterFile, spec: JobSpec) -> None:
     argv = submit_argv(lab, spec)
     conf = dict(argv[n + 1].split("=", 1) for n, word in enumerate(argv) if word == "--conf")
     plain = [w for n, w in enumerate(argv) if w != "--conf" and argv[n - 1] != "--conf"]
@@ -87,7 +87,6 @@ def test_command_line_of_spark_is_exact(lab: Deployment, spec: JobSpec) -> None:
         "spark.cores.max": "6",
         "spark.driver.bindAddress": "10.0.0.11",
         "spark.driver.host": "10.0.0.11",
-        "spark.driver.memory": "512m",
         "spark.dynamicAllocation.enabled": "false",
         "spark.eventLog.compress": "true",
         "spark.eventLog.dir": f"{ROOT}/events",
@@ -102,7 +101,7 @@ def test_command_line_of_spark_is_exact(lab: Deployment, spec: JobSpec) -> None:
     }
 
 
-def test_no_weights_and_further_options(lab: Deployment, spec: JobSpec) -> None:
+def test_no_weights_and_further_options(lab: ClusterFile, spec: JobSpec) -> None:
     from dataclasses import replace
 
     argv = submit_argv(lab, replace(spec, weights=None, options={"pooling": "blocks"}))
@@ -111,7 +110,7 @@ def test_no_weights_and_further_options(lab: Deployment, spec: JobSpec) -> None:
     assert argv[-2:] == ["--pooling", "blocks"]
 
 
-def test_unit_is_transient_sandboxed_and_records_its_end(lab: Deployment, spec: JobSpec) -> None:
+def test_unit_is_transient_sandboxed_and_records_its_end(lab: ClusterFile, spec: JobSpec) -> None:
     argv = unit_argv(lab, spec)
     head = argv[: argv.index("--")]
     assert argv[argv.index("--") + 1 :] == submit_argv(lab, spec)
@@ -141,21 +140,10 @@ def test_unit_is_transient_sandboxed_and_records_its_end(lab: Deployment, spec: 
 
 
 def test_shared_storage_is_writable_for_the_driver(spec: JobSpec) -> None:
-    paths = {name: f"file:///srv/shared/{name}" for name in RECORD["paths"]}  # type: ignore[attr-defined]
-    record = {**RECORD, "storage": {"kind": "shared", "uri": "file:///srv/shared"}, "paths": paths}
+    record = {**RECORD, "storage": {"kind": "shared", "uri": "file:///srv/shared"}}
     argv = unit_argv(parse(json.dumps(record)), spec)
     writable = next(word for word in argv if word.startswith("--property=ReadWritePaths="))
-    assert " -/srv/shared/results" in writable
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "[]", "{}", json.dumps({**RECORD, "schema": 2}), json.dumps({**RECORD, "workers": []})],
-)
-def test_damaged_record_of_a_cluster(text: str) -> None:
-    with pytest.raises(UsageError, match="cannot be used") as caught:
-        parse(text)
-    assert "provision" in caught.value.hint
+    assert writable.endswith(" -/srv/shared")
 
 
 def test_ids_sort_by_time_and_are_checked() -> None:
@@ -203,7 +191,3 @@ def test_archive_of_a_job_is_complete() -> None:
         *("spec.json", "state.json", "job.log", "progress.jsonl"),
     }
     assert all(member.mode & 0o007 == 0 for member in members.values())
-
-
-def test_record_is_where_the_roles_write_it() -> None:
-    assert deployments.RECORD == "/etc/mammoctl/cluster.json"
