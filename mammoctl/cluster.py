@@ -33,7 +33,7 @@ class Master(_Part):
 class Worker(_Part):
     """What a worker registers with: address, cores, and memory in MiB for executors."""
 
-    address: str
+    address: str = ""
     cores: int
     memory_mb: int
 

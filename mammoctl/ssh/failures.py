@@ -115,6 +115,8 @@ def sudo_refused(host: Host, user: str, why: str) -> ConnectionFailed:
 def sudo_problem(stderr: str) -> str:
     """Return sudo's complaint if it, and not the command, failed; else an empty string."""
     for line in stderr.splitlines():
+        if "unable to resolve host" in line:
+            continue
         if re.match(r"sudo(-rs)?: .*(password|not allowed|authentic|terminal)", line) or re.search(
             r"is not in the sudoers file|sudo: (command )?not found", line
         ):
