@@ -152,6 +152,8 @@ def boot(state: LabState, nodes: Sequence[NodeState] | None = None) -> None:
         states.write_atomically(state.dir / "known_hosts", inventory.known_hosts(state, keys))
         each(nodes, lambda one: node.start(state, one))
     wait_ready(state, nodes)
+    state.pending = ""
+    state.save()
 
 
 def wait_ready(state: LabState, nodes: Sequence[NodeState]) -> None:

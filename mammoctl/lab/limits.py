@@ -87,14 +87,19 @@ def visible_cores(cpus: float) -> int:
 
 
 def assign_cores(cpus: Sequence[float], available: Sequence[int]) -> list[list[int]]:
-    """Choose the cores that each node may run on.
+    """Choose the cores that each node may run on, so that it sees as many as it has.
 
-    Nodes get cores of their own when all of them fit side by side. Otherwise pinning would
-    make nodes that share a core slower than the others, so every node may use all cores and
-    only its quota holds.
+    When the limits do not fit on the cores side by side, pinning would make nodes that share a core
+    slower than the others: then every node may use all cores, and only its quota holds.
     """
-    wanted = [visible_cores(value) for value in cpus]
-    if sum(wanted) > len(available):
+    load = dict.fromkeys(available, 0.0)
+    chosen = []
+    for value in cpus:
+        count = visible_cores(value)
+        cores = sorted(sorted(available, key=lambda core: load[core])[:count])
+        for core in cores:
+            load[core] += value / count
+        chosen.append(cores)
+    if max(load.values()) > 1.001:
         return [list(available) for _ in cpus]
-    free = list(available)
-    return [[free.pop(0) for _ in range(count)] for count in wanted]
+    return chosen

@@ -106,5 +106,3 @@ def _finish(state: LabState) -> None:
             if int(path.name) not in keep:
                 shutil.rmtree(path)
     lab.boot(state)
-    state.pending = ""
-    state.save()
