@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mammoctl import __version__
-from mammoctl.commands import data, jobs, lab, provision, submit
+from mammoctl.commands import bundle, data, jobs, lab, provision, submit
 
 app = typer.Typer(
     name="mammoctl",
@@ -35,6 +35,7 @@ def _root(
 
 
 lab.register(app)
+bundle.register(app)
 provision.register(app)
 data.register(app)
 submit.register(app)

@@ -10,11 +10,15 @@ import sys
 from mammoctl.errors import BundleError
 
 # What a user may have set for other purposes and what would change which file is taken.
-_DISTURBING = (
-    "ABI CONSTRAINT BUILD_CONSTRAINT DEST DRY_RUN IMPLEMENTATION LOG NO_BINARY NO_BUILD_ISOLATION "
-    "NO_CLEAN NO_DEPS ONLY_BINARY PLATFORM PRE PREFER_BINARY PREFIX PYTHON PYTHON_VERSION QUIET "
-    "REQUIREMENT REQUIRE_VIRTUALENV ROOT SRC TARGET USER VERBOSE"
-).split()
+_DISTURBING = frozenset(
+    f"PIP_{name}"
+    for line in (
+        "ABI CONSTRAINT BUILD_CONSTRAINT DEST DRY_RUN IMPLEMENTATION LOG NO_BINARY",
+        "NO_BUILD_ISOLATION NO_CLEAN NO_DEPS ONLY_BINARY PLATFORM PRE PREFER_BINARY PREFIX PYTHON",
+        "PYTHON_VERSION QUIET REQUIREMENT REQUIRE_VIRTUALENV ROOT SRC TARGET USER VERBOSE",
+    )
+    for name in line.split()
+)
 _UNREACHABLE = re.compile(
     r"(NewConnectionError|Could not connect|Max retries exceeded|Name or service not known|"
     r"Temporary failure in name resolution|Connection (refused|reset|aborted|timed out)|"
@@ -50,8 +54,7 @@ def pip_argv() -> list[str]:
 
 def pip_environment() -> dict[str, str]:
     """Return the environment for pip: the user's index, proxy and certificates, nothing more."""
-    dropped = {f"PIP_{name}" for name in _DISTURBING}
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    kept = {name: value for name, value in os.environ.items() if name not in _DISTURBING}
     return kept | {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUTF8": "1"}
 
 

@@ -7,7 +7,6 @@ evaluates markers for the running interpreter.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -85,10 +84,23 @@ def wheel_job(store: Store, pins: Sequence[Pin], python: str, arch: str) -> Job:
     return Job(title=title, size=sum(p.size for p in pins), work=work)
 
 
-def pip(argv: list[str], pins: Sequence[Pin], folder: Path, runner: Runner) -> None:
+def pip(
+    argv: list[str],
+    pins: Sequence[Pin],
+    folder: Path,
+    runner: Runner,
+    environment: dict[str, str] | None = None,
+) -> None:
     """Run ``pip download`` or ``pip wheel`` for ``pins``; files end in ``folder/done``.
 
     Tries again when the network failed.
+
+    Args:
+        argv: the command, without what to get and where to.
+        pins: what to get.
+        folder: a folder of this job's own.
+        runner: runs it.
+        environment: further environment variables.
 
     Raises:
         BundleError: what pip could not do, with its last lines.
@@ -100,7 +112,7 @@ def pip(argv: list[str], pins: Sequence[Pin], folder: Path, runner: Runner) -> N
     names = ", ".join(pin.name for pin in pins[:3]) + (" and others" if len(pins) > 3 else "")
     for attempt in range(1, _ATTEMPTS + 1):
         scratch.mkdir(exist_ok=True)
-        env = pip_environment() | {"TMPDIR": str(scratch)}
+        env = pip_environment() | {"TMPDIR": str(scratch)} | (environment or {})
         code, output = runner.run([*argv, goal, str(done), "-r", str(requirements)], env=env)
         if code == 0:
             return
@@ -123,7 +135,7 @@ def run_jobs(jobs: Sequence[Job], scratch: Path, *, show: bool) -> None:
         scratch: an empty folder for their unfinished work.
         show: show a bar on a terminal, a line per finished job elsewhere.
     """
-    runner, finished = Runner(), threading.Event()
+    runner = Runner()
     for number, job in enumerate(jobs):
         job.folder = scratch / str(number)
         job.folder.mkdir()
@@ -147,7 +159,6 @@ def run_jobs(jobs: Sequence[Job], scratch: Path, *, show: bool) -> None:
                 partial = sum(min(_growth(j.folder), j.size) for j in pending.values())
                 bars.update(bar, completed=total - waiting + partial)
     finally:
-        finished.set()
         runner.stop()
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -23,35 +23,40 @@ def jar_job(store: Store, artifact: str, version: str, sha256: str, size: int) -
         version: its version.
         sha256: its pinned checksum.
         size: bytes.
+
+    Raises:
+        BundleError: Maven is not installed.
     """
     group, name = artifact.split(":")
     relative = Path(*group.split("."), name, version, f"{name}-{version}.jar")
 
+    mine = Path.home() / ".m2" / "repository" / relative
+    # Asked for before anything is downloaded, not after a gigabyte.
+    mvn = None if mine.is_file() else _mvn(relative.name)
+
     def work(folder: Path, runner: Runner) -> None:
-        local = folder / "jar" / relative.name
+        local = folder / "done" / relative.name
         local.parent.mkdir()
-        mine = Path.home() / ".m2" / "repository" / relative
-        if mine.is_file():
+        if mvn is None:
             shutil.copyfile(mine, local)
         else:
-            _get(folder, runner, local)
+            repository = folder / "repository"
+            argv = [mvn, "--batch-mode", "--quiet", _PLUGIN, f"-Dartifact={artifact}:{version}"]
+            argv += ["-Dtransitive=false", f"-Dmaven.repo.local={repository}"]
+            code, output = runner.run(argv, cwd=folder)
+            if code:
+                raise client_error(f"download {relative.name} with mvn", output)
+            (repository / relative).replace(local)
         store.add(local, sha256)
-
-    def _get(folder: Path, runner: Runner, local: Path) -> None:
-        mvn = shutil.which("mvn")
-        if mvn is None:
-            raise BundleError(
-                f"mvn is needed to fetch {relative.name} and is not installed",
-                hint="sudo apt-get install --no-install-recommends maven",
-            )
-        repository = folder / "repository"
-        argv = [mvn, "--batch-mode", "--quiet", _PLUGIN, f"-Dartifact={artifact}:{version}"]
-        argv += ["-Dtransitive=false", f"-Dmaven.repo.local={repository}"]
-        code, output = runner.run(argv, cwd=folder)
-        if code:
-            raise client_error(f"download {relative.name} with mvn", output)
-        (repository / relative).replace(local)
 
     return Job(title=relative.name, size=size, work=work)
 
 
+def _mvn(file: str) -> str:
+    program = shutil.which("mvn")
+    if program is None:
+        raise BundleError(
+            f"mvn is needed to fetch {file} and is not installed",
+            hint="sudo apt-get install --no-install-recommends maven",
+        )
+    return program

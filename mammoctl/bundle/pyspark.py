@@ -45,10 +45,11 @@ def build_job(store: Store, source: Pin, pins: Sequence[Pin]) -> Job:
                 raise BundleError(f"{tool.file} must be in the store before {source.file}")
             with zipfile.ZipFile(stored.path) as wheel:
                 wheel.extractall(path)
-        argv = ["env", f"PYTHONPATH={path}", f"SOURCE_DATE_EPOCH={_EPOCH}", *pip_argv()]
-        argv += ["wheel", "--quiet", "--no-deps", "--no-cache-dir", "--no-build-isolation"]
+        argv = [*pip_argv(), "wheel", "--quiet", "--no-deps", "--no-cache-dir"]
+        argv += ["--no-build-isolation"]
         argv += ["--use-pep517", "--require-hashes", "--no-binary", source.name]
-        pip(argv, [source], folder, runner)
+        environment = {"PYTHONPATH": str(path), "SOURCE_DATE_EPOCH": _EPOCH}
+        pip(argv, [source], folder, runner, environment)
         built = list((folder / "done").glob("*.whl"))
         if len(built) != 1:
             raise BundleError(f"building {source.file} gave {len(built)} wheels instead of one")

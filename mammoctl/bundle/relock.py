@@ -127,7 +127,9 @@ def relock(folder: Path, *, upgrade: bool = True) -> list[Path]:
             name = _TENSORFLOW[arch, variant]
             source.write_text(re.sub(r"(?m)^tensorflow(?===)", name, direct))
             constraints.write_text("".join(f"{n}=={v}\n" for n, v in sorted(common.items())))
-            packages = _compile(source, python, arch, constraints if common else None, Path(scratch))
+            packages = _compile(
+                source, python, arch, constraints if common else None, Path(scratch)
+            )
             ranking = {tag: rank for rank, tag in reversed(list(enumerate(tags(python, arch))))}
             lines = []
             for package in sorted(packages, key=lambda p: str(p["name"])):

@@ -10,18 +10,16 @@ from pathlib import Path
 from mammoctl import console, paths
 from mammoctl.bundle import fetch, locks, maven, pyspark, versions
 from mammoctl.bundle.locks import Pin
-from mammoctl.bundle.model import Artifact, Bundle, Target, content_key, to_json
+from mammoctl.bundle.model import Artifact, Bundle, Target, content_key, from_json, to_json
 from mammoctl.bundle.process import Runner
 from mammoctl.bundle.store import Store, Stored, human, write_atomically
-from mammoctl.errors import BundleError, UsageError
+from mammoctl.errors import BundleError, Interrupted, UsageError
 
 # What unpacking and building PySpark's wheel takes for a while, as a multiple of its source.
 _BUILD_SPACE = 3
 
 
-def ensure_bundle(
-    target: Target, *, progress: bool = True, store: Store | None = None
-) -> Bundle:
+def ensure_bundle(target: Target, *, progress: bool = True, store: Store | None = None) -> Bundle:
     """Return the bundle for ``target``, fetching and building only what the store lacks.
 
     With everything there it takes no network and a fraction of a second. Concurrent runs wait for
@@ -43,21 +41,55 @@ def ensure_bundle(
             hint=f"supported: {', '.join(versions.python_minors())}",
         )
     pins = {v: locks.read(target.python, target.arch, v) for v in target.variants}
-    if (files := _collect(store, target, pins)) is None:
-        with store.writing() as scratch:
-            _fill(store, target, pins, scratch, show=progress)
+    try:
         files = _collect(store, target, pins)
+        if files is None:
+            with store.writing() as scratch:
+                _fill(store, target, pins, scratch, show=progress)
+                files = _collect(store, target, pins)
         if files is None:
             raise BundleError(
                 "the artifact store changed while it was being filled",
                 hint="run the same command again",
             )
-    return _record(store, target, files)
+        return _record(store, target, files)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted while making the bundle",
+            hint="run the same command again: finished files are kept",
+        ) from None
+    except OSError as exc:
+        raise BundleError(
+            f"cannot write the artifact store {store.root}: {exc.strerror or exc}",
+            hint="check the disk, or point MAMMOCTL_CACHE_DIR to another folder",
+        ) from exc
 
 
 def bundles_dir() -> Path:
     """Return the folder of the bundles' records."""
     return paths.cache_dir() / "bundles"
+
+
+def recorded(key: str | None = None) -> list[Bundle]:
+    """Return the bundles made here, newest first.
+
+    Args:
+        key: only those whose key begins so.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = sorted(
+        bundles_dir().glob("*/bundle.json"), key=lambda p: p.stat().st_mtime, reverse=True
+    )
+    chosen = [path for path in found if path.parent.name.startswith(key or "")]
+    if not chosen:
+        keys = ", ".join(path.parent.name for path in found)
+        raise UsageError(
+            f"there is no bundle {key}" if key else "there is no bundle yet",
+            hint=f"there are: {keys}" if keys else "mammoctl bundle create",
+        )
+    return [from_json(path) for path in chosen]
 
 
 def _collect(
@@ -89,9 +121,7 @@ def _collect(
 
 
 def _artifact(kind: str, stored: Stored, variants: Sequence[str]) -> Artifact:
-    return Artifact(
-        kind, stored.name, stored.sha256, stored.size, stored.relative, tuple(variants)
-    )
+    return Artifact(kind, stored.name, stored.sha256, stored.size, stored.relative, tuple(variants))
 
 
 def _stored(store: Store, pin: Pin, pins: Sequence[Pin]) -> Stored | None:
@@ -113,6 +143,13 @@ def _uv(store: Store, arch: str) -> Stored | None:
 def _hdfs(store: Store) -> Stored | None:
     hdfs = versions.load()["hdfs"]
     return store.get(hdfs["sha256"][hdfs["default"]])
+
+
+def _hdfs_job(store: Store) -> fetch.Job:
+    hdfs = versions.load()["hdfs"]
+    version = hdfs["default"]
+    sha256, size = hdfs["sha256"][version], hdfs["size"][version]
+    return maven.jar_job(store, hdfs["artifact"], version, sha256, size)
 
 
 def _uv_job(store: Store, target: Target) -> fetch.Job:
@@ -143,13 +180,7 @@ def _fill(
     wheels = [pin for pin in missing if not pin.is_source]
     extra: list[fetch.Job] = []
     if _hdfs(store) is None:
-        hdfs = versions.load()["hdfs"]
-        version = hdfs["default"]
-        extra.append(
-            maven.jar_job(
-                store, hdfs["artifact"], version, hdfs["sha256"][version], hdfs["size"][version]
-            )
-        )
+        extra.append(_hdfs_job(store))
     if _uv(store, target.arch) is None:
         extra.append(_uv_job(store, target))
     total = sum(pin.size for pin in missing) + sum(job.size for job in extra)

@@ -1,9 +1,9 @@
 """The content-addressed store: each file under its sha256, complete and verified or not at all.
 
-    store/<sha256>/<name>      the files
-    store/.index/<sha256>      size and time of the file when its sum was last computed
-    store/.derived/<key>       the sum of what was made here from other files (PySpark's wheel)
-    store/.tmp/                unfinished work; emptied whenever the store is opened for writing
+store/<sha256>/<name>      the files
+store/.index/<sha256>      size and time of the file when its sum was last computed
+store/.derived/<key>       the sum of what was made here from other files (PySpark's wheel)
+store/.tmp/                unfinished work; emptied whenever the store is opened for writing
 """
 
 from __future__ import annotations
@@ -79,10 +79,9 @@ class Store:
         The sum is not computed again while size and modification time are those recorded when it
         was; otherwise it is, and a file that is not what its folder says is removed.
         """
-        files = [p for p in self._folder(sha256).glob("*") if p.is_file()]
-        if len(files) != 1:
+        path = self._file(sha256)
+        if path is None:
             return None
-        path = files[0]
         status = path.stat()
         try:
             recorded = json.loads((self.root / ".index" / sha256).read_text())
@@ -151,14 +150,14 @@ class Store:
 
         A damaged file is removed.
         """
-        files = [p for p in self._folder(sha256).glob("*") if p.is_file()]
-        if len(files) != 1:
+        path = self._file(sha256)
+        if path is None:
             return "missing"
-        actual = sha256_of(files[0])
+        actual = sha256_of(path)
         if actual != sha256:
-            shutil.rmtree(files[0].parent)
+            shutil.rmtree(path.parent)
             return f"has sha256 {actual}; removed"
-        self._record(files[0], sha256)
+        self._record(path, sha256)
         return None
 
     @contextmanager
@@ -211,6 +210,11 @@ class Store:
 
     def _folder(self, sha256: str) -> Path:
         return self.root / sha256
+
+    def _file(self, sha256: str) -> Path | None:
+        """Return the only file under a sum; hidden names are unfinished ones."""
+        found = [p for p in self._folder(sha256).glob("[!.]*") if p.is_file()]
+        return found[0] if len(found) == 1 else None
 
     def _record(self, path: Path, sha256: str) -> None:
         status = path.stat()

@@ -1,0 +1,174 @@
+"""``mammoctl bundle``: what the nodes are installed from."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mammoctl.bundle import Artifact, Bundle
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="What the nodes are installed from: resolved and fetched once, then pushed over SSH.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Key = Annotated[
+    str | None, typer.Argument(metavar="[KEY]", help="A bundle, or the first digits of its key.")
+]
+
+
+def _parts(files: Iterable[Artifact]) -> dict[str, dict[str, int]]:
+    """Return number and bytes of the files of each kind."""
+    parts: dict[str, dict[str, int]] = {}
+    for file in files:
+        part = parts.setdefault(file.kind, {"files": 0, "bytes": 0})
+        part["files"] += 1
+        part["bytes"] += file.size
+    return parts
+
+
+def _summary(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "key": bundle.key,
+        "path": bundle.path,
+        "store": bundle.store,
+        "target": {
+            "python": bundle.target.python,
+            "arch": bundle.target.arch,
+            "variants": list(bundle.target.variants),
+        },
+        "files": len(bundle.files),
+        "bytes": bundle.size,
+        "parts": _parts(bundle.files),
+    }
+
+
+def _show(bundle: Bundle) -> None:
+    from mammoctl import console
+    from mammoctl.bundle.store import human
+
+    rows = [
+        (kind, part["files"], human(part["bytes"]))
+        for kind, part in sorted(_parts(bundle.files).items(), key=lambda p: -p[1]["bytes"])
+    ]
+    rows.append(("together", len(bundle.files), human(bundle.size)))
+    console.table(f"Bundle {bundle.key}: {bundle.target}", ["part", "files", "size"], rows)
+
+
+@app.command()
+def create(
+    *,
+    python: Annotated[str, typer.Option("--python", help="The nodes' Python.")] = "3.11",
+    arch: Annotated[
+        str | None, typer.Option("--arch", help="x86_64 or aarch64 [this machine's].")
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option("--variant", help="cpu or gpu; repeat it for a mixed cluster [cpu]."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Resolve and fetch what nodes need, before they are there.
+
+    `mammoctl provision` does it by itself for the nodes that it finds. Files that are there
+    already are not fetched again; after an interruption run the same command again.
+    """
+    import platform
+
+    from mammoctl import console
+    from mammoctl.bundle import Target, ensure_bundle
+
+    target = Target(python, arch or platform.machine(), tuple(variant or ["cpu"]))
+    started = time.monotonic()
+    bundle = ensure_bundle(target)
+    if as_json:
+        console.result_json(_summary(bundle))
+        return
+    _show(bundle)
+    console.note(f"{bundle.path} ({time.monotonic() - started:.1f} s)")
+
+
+@app.command()
+def show(*, key: Key = None, files: bool = False, as_json: AsJson = False) -> None:
+    """List the bundles that were made here; with KEY, one bundle's parts and sizes."""
+    from mammoctl import console
+    from mammoctl.bundle import resolve
+    from mammoctl.bundle.store import human
+
+    found = resolve.recorded(key)
+    if as_json:
+        console.result_json([_summary(bundle) for bundle in found])
+        return
+    if key is None:
+        rows = [(b.key, str(b.target), str(len(b.files)), human(b.size)) for b in found]
+        console.table("Bundles", ["key", "nodes", "files", "size"], rows)
+        return
+    for bundle in found:
+        _show(bundle)
+        if files:
+            rows = [(f.kind, f.name, human(f.size), f.sha256[:16]) for f in bundle.files]
+            console.table("", ["part", "file", "size", "sha256"], rows)
+
+
+@app.command()
+def verify(*, key: Key = None, as_json: AsJson = False) -> None:
+    """Compute the checksum of every file again; damaged files are removed.
+
+    Exit code 1 when a file is damaged or missing: `mammoctl bundle create` fetches it again.
+    """
+    from mammoctl import console
+    from mammoctl.bundle import resolve
+    from mammoctl.bundle.store import Store, human
+    from mammoctl.errors import BundleError
+
+    wanted = {file.sha256: file for bundle in resolve.recorded(key) for file in bundle.files}
+    store, problems, done = Store(), {}, 0
+    total = sum(file.size for file in wanted.values())
+    with console.progress(transfer=True) as bars:
+        bar = bars.add_task("verifying", total=total)
+        for file in wanted.values():
+            if (problem := store.verify(file.sha256)) is not None:
+                problems[file.name] = problem
+            done += file.size
+            bars.update(bar, completed=done)
+    if as_json:
+        console.result_json({"files": len(wanted), "bytes": total, "problems": problems})
+    elif not problems:
+        console.result(f"{len(wanted)} files, {human(total)}: every checksum is right")
+    if problems:
+        raise BundleError(
+            f"{len(problems)} of {len(wanted)} files are damaged or missing",
+            hint="fetch them again: mammoctl bundle create (or mammoctl provision)",
+            details=[f"{name}: {problem}" for name, problem in sorted(problems.items())],
+        )
+
+
+@app.command()
+def lock(
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the locked versions where node.in allows them.")
+    ] = False,
+) -> None:
+    """Resolve the nodes' environments anew and write the locks (in a checkout only)."""
+    from mammoctl import console, paths
+    from mammoctl.bundle import locks, relock
+    from mammoctl.errors import UsageError
+
+    if not paths.in_checkout():
+        raise UsageError(
+            "the locks belong to the project's source", hint="run this in a checkout of mammoctl"
+        )
+    written = relock.relock(locks.folder(), upgrade=not keep)
+    console.result(f"{len(written)} locks in {locks.folder()}")
+
+
+def register(root: typer.Typer) -> None:
+    """Add ``mammoctl bundle`` to the command line."""
+    root.add_typer(app, name="bundle")
