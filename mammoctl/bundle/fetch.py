@@ -7,9 +7,11 @@ evaluates markers for the running interpreter.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,10 +166,10 @@ def run_jobs(jobs: Sequence[Job], scratch: Path, *, show: bool) -> None:
 
 
 def _growth(folder: Path) -> int:
+    """Return the bytes below ``folder``, which changes while it is read (os.walk forgives)."""
     size = 0
-    for path in folder.glob("*/**/*"):
-        try:
-            size += path.stat().st_size
-        except OSError:  # pip moved or removed it meanwhile
-            continue
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                size += Path(parent, name).lstat().st_size
     return size
