@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mammoctl import __version__
-from mammoctl.commands import bundle, data, jobs, lab, provision, submit
+from mammoctl.commands import bundle, data, demo, jobs, lab, provision, submit
 
 app = typer.Typer(
     name="mammoctl",
@@ -40,6 +40,7 @@ provision.register(app)
 data.register(app)
 submit.register(app)
 jobs.register(app)
+demo.register(app)
 
 
 def main() -> None:
