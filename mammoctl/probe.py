@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from mammoctl.bundle.model import ARCHITECTURES, Target
-from mammoctl.errors import ConnectionFailed, MammoctlError
-from mammoctl.ssh import Nodes, Result
+from mammoctl.errors import MammoctlError
+from mammoctl.ssh import Nodes, require_all
 
 MIN_FREE_MB = 9000
 """Free MiB that a first installation needs below /opt and /var/lib (roles/common has the same)."""
@@ -100,20 +100,7 @@ def probe(nodes: Nodes) -> dict[str, Facts]:
         ConnectionFailed: hosts cannot be reached or give no root; all of them are named.
     """
     outcomes = nodes.run_all(SCRIPT, sudo=True, timeout=60)
-    failed = {name: out for name, out in outcomes.items() if isinstance(out, MammoctlError)}
-    if len(failed) == 1:
-        raise next(iter(failed.values()))
-    if failed:
-        details: list[str] = []
-        for error in failed.values():
-            details += [error.message, *(f"    {line}" for line in error.details)]
-            details += [f"    hint: {error.hint}"] if error.hint else []
-        raise ConnectionFailed(
-            f"{len(failed)} of {len(outcomes)} hosts cannot be used: {', '.join(failed)}",
-            details=details,
-            hint="mend these, then run the same command again",
-        )
-    return {name: parse(out.stdout) for name, out in outcomes.items() if isinstance(out, Result)}
+    return {name: parse(out.stdout) for name, out in require_all(outcomes).items()}
 
 
 def choose_target(facts: Mapping[str, Facts]) -> Target:

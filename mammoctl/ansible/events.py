@@ -56,17 +56,16 @@ def parse(line: str | bytes) -> Event | None:
 
 @dataclass(frozen=True)
 class Task:
-    """A task of a role or play: its name, where it is written, and its group for display."""
+    """A task: its name, where it is written, and its group for display.
+
+    The group is the role; or the play, for tasks outside roles and for plays that only borrow
+    single files of roles.
+    """
 
     name: str
     role: str
-    play: str
+    group: str
     path: str = ""
-
-    @property
-    def group(self) -> str:
-        """The role, or the play for a task outside any role."""
-        return self.role or self.play
 
     def __str__(self) -> str:
         return f"{self.role} : {self.name}" if self.role else self.name
@@ -120,6 +119,7 @@ class Run:
     complete: bool = False
     _tasks: dict[str, Task] = field(default_factory=dict)
     _items: dict[tuple[str, str], str] = field(default_factory=dict)
+    _by_role: bool = True
     _group_began: float = 0.0
     _began: float = 0.0
 
@@ -134,6 +134,7 @@ class Run:
         if event.kind == "play_start":
             self._close_group(event.time)
             self.play = str(event.data.get("play", ""))
+            self._by_role = bool(event.data.get("roles", True))
         elif event.kind == "task_start":
             self._start(event)
         elif event.kind in STATUSES:
@@ -153,12 +154,9 @@ class Run:
 
     def _start(self, event: Event) -> None:
         data = event.data
-        task = Task(
-            str(data.get("name", "")),
-            str(data.get("role", "")),
-            self.play,
-            str(data.get("path", "")),
-        )
+        role = str(data.get("role", ""))
+        group = role if role and self._by_role else self.play
+        task = Task(str(data.get("name", "")), role, group, str(data.get("path", "")))
         self._tasks[event.task] = task
         if task.group != self.current.group or not self._group_began:
             self._close_group(event.time)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mammoctl.errors import RemoteError
+from mammoctl.errors import ConnectionFailed, MammoctlError, RemoteError
 
 Command = str | Sequence[str]
 Sudo = bool | str
@@ -63,3 +63,25 @@ def failed(result: Result, *, hint: str = "") -> RemoteError:
         details=text.splitlines()[-8:],
         hint=hint,
     )
+
+
+def require_all(outcomes: Mapping[str, Result | MammoctlError]) -> dict[str, Result]:
+    """Return the results of a fan-out in which no host may fail.
+
+    Raises:
+        ConnectionFailed: hosts failed; every one of them is named with its reason and mend.
+    """
+    failures = {name: out for name, out in outcomes.items() if isinstance(out, MammoctlError)}
+    if len(failures) == 1:
+        raise next(iter(failures.values()))
+    if failures:
+        details: list[str] = []
+        for error in failures.values():
+            details += [error.message, *(f"    {line}" for line in error.details)]
+            details += [f"    hint: {error.hint}"] if error.hint else []
+        raise ConnectionFailed(
+            f"{len(failures)} of {len(outcomes)} hosts cannot be used: {', '.join(failures)}",
+            details=details,
+            hint="mend these, then run the same command again",
+        )
+    return {name: out for name, out in outcomes.items() if isinstance(out, Result)}

@@ -70,7 +70,7 @@ class CallbackModule(CallbackBase):
         self._emit("playbook_start", playbook=Path(str(playbook._file_name)).name)
 
     def v2_playbook_on_play_start(self, play):
-        self._emit("play_start", play=play.get_name())
+        self._emit("play_start", play=play.get_name(), roles=bool(play.roles))
 
     def v2_playbook_on_task_start(self, task, is_conditional):  # noqa: ARG002
         self._task_start(task, handler=False)

@@ -1,0 +1,1 @@
+"""Run the checks of ``tests/infra`` on a cluster and report on them."""
