@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -9,6 +10,15 @@ import typer
 
 from mammoctl import __version__
 from mammoctl.commands import bundle, data, demo, jobs, lab, provision, submit
+
+# What the machine can refuse anywhere, and the mend.
+_SYSTEM_REFUSALS = {
+    errno.ENOSPC: "make room on that disk, then run the same command again",
+    errno.EDQUOT: "make room in that quota, then run the same command again",
+    errno.EACCES: "check the owner and mode of that path, or run as another user",
+    errno.EPERM: "check the owner and mode of that path, or run as another user",
+    errno.EROFS: "that file system is read-only: choose another place",
+}
 
 app = typer.Typer(
     name="mammoctl",
@@ -34,13 +44,8 @@ def _root(
     """Bare Debian or Ubuntu hosts to a verified Spark and TensorFlow cluster."""
 
 
-lab.register(app)
-bundle.register(app)
-provision.register(app)
-data.register(app)
-submit.register(app)
-jobs.register(app)
-demo.register(app)
+for command in (provision, submit, data, jobs, bundle, lab, demo):
+    command.register(app)
 
 
 def main() -> None:
@@ -48,14 +53,23 @@ def main() -> None:
     from mammoctl import console
     from mammoctl.errors import Interrupted, MammoctlError
 
+    interrupted = Interrupted("interrupted", hint="run the same command again to go on")
     try:
         app()
     except MammoctlError as exc:
         console.error(exc)
         sys.exit(exc.exit_code)
     except KeyboardInterrupt:
-        console.error(Interrupted("interrupted", hint="run the same command again to go on"))
-        sys.exit(Interrupted.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+        console.error(interrupted)
+        sys.exit(interrupted.exit_code)
+    except SystemExit as exc:
+        # Typer turns Ctrl-C into a silent exit; say what it means for the user.
+        if isinstance(getattr(exc.__context__, "__cause__", None), KeyboardInterrupt):
+            console.error(interrupted)
+        raise
+    except OSError as exc:
+        if exc.errno not in _SYSTEM_REFUSALS:
+            raise
+        place = f": {exc.filename}" if exc.filename else ""
+        console.error(MammoctlError(f"{exc.strerror}{place}", hint=_SYSTEM_REFUSALS[exc.errno]))
+        sys.exit(MammoctlError.exit_code)
