@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mammoctl.commands.submit import Inventory, Json, ResultsDir
+from mammoctl.commands.submit import Inventory, Json, ResultsDir, option
 
 if TYPE_CHECKING:
     from mammoctl.ssh import Nodes
@@ -120,7 +120,7 @@ def attach(
 
     with _connected(inventory) as nodes:
         name = str(jobs.show(nodes, _resolve(nodes, job))["spec"]["id"])
-        outcome = watch(nodes, name, results)
+        outcome = watch(nodes, name, results, option=option(inventory))
         if as_json:
             console.result_json(outcome.document())
         else:

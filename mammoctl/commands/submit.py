@@ -95,7 +95,7 @@ def submit(
                 else:
                     console.result(spec.id)
                 return
-            outcome = watch(nodes, spec.id, results)
+            outcome = watch(nodes, spec.id, results, option=option(inventory))
             if as_json:
                 console.result_json(outcome.document())
             else:
@@ -107,6 +107,13 @@ def submit(
     except MammoctlError as exc:
         raise outside(exc) from exc
     raise typer.Exit(outcome.exit_code)
+
+
+def option(inventory: str | None) -> str:
+    """Return the option that names the cluster again, for commands in hints."""
+    import shlex
+
+    return f"-i {shlex.quote(inventory)}" if inventory else ""
 
 
 def register(app: typer.Typer) -> None:

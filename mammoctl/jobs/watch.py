@@ -55,19 +55,26 @@ class Outcome:
         }
 
 
-def watch(nodes: Nodes, job: str, into: Path) -> Outcome:
+def watch(nodes: Nodes, job: str, into: Path, *, option: str = "") -> Outcome:
     """Show a job's progress until it ends, then fetch what it left into ``into/<job>/``.
+
+    Args:
+        nodes: connections to the job's cluster.
+        job: its id.
+        into: folder of the folders of results.
+        option: how the user named the cluster, such as ``-i ward``; commands in hints have it.
 
     Raises:
         Interrupted: Ctrl-C; the job goes on.
         JobError: the job could not be followed, or its results could not be fetched.
     """
+    again = f"{job} {option}".rstrip()
     try:
         state = _follow(nodes, job)
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped watching; the job {job} goes on in the background on the master",
-            hint=f"watch it: `mammoctl jobs attach {job}`; end it: `mammoctl jobs kill {job}`",
+            hint=f"watch it: `mammoctl jobs attach {again}`; end it: `mammoctl jobs kill {again}`",
         ) from None
     try:
         results = fetch(nodes, job, into)
@@ -75,7 +82,7 @@ def watch(nodes: Nodes, job: str, into: Path) -> Outcome:
         if state["state"] == "succeeded":
             raise JobError(
                 f"the job {job} succeeded, but its results could not be fetched: {exc.message}",
-                hint=exc.hint or f"fetch them again: `mammoctl jobs results {job}`",
+                hint=exc.hint or f"fetch them again: `mammoctl jobs results {again}`",
                 details=exc.details,
             ) from exc
         console.warn(f"its log could not be fetched: {exc.message}")
