@@ -18,10 +18,16 @@ import sys
 from ansible.cli.inventory import InventoryCLI
 from ansible.errors import AnsibleError
 from ansible.template import Templar
+from ansible.vars.hostvars import HostVars
 
 
 class TemplatedInventory(InventoryCLI):
     """``ansible-inventory`` whose host variables are final values."""
+
+    def _play_prereqs(self):
+        loader, inventory, manager = super()._play_prereqs()
+        HostVars(inventory=inventory, variable_manager=manager, loader=loader)  # for `hostvars`
+        return loader, inventory, manager
 
     def _get_host_variables(self, host):
         raw = super()._get_host_variables(host)
