@@ -152,8 +152,10 @@ def wait_until_stopped(state: LabState, node: NodeState, timeout: float = 75) ->
 def kill(state: LabState, node: NodeState) -> None:
     """Switch the node off like pulling its plug."""
     group = cgroups.group(state.cgroup, node.name)
+    patience = time.monotonic() + 3
     while (pid := supervisor_pid(state, node)) is not None:
-        if pid > 0:
+        group.kill()  # the supervisor sees it, and goes
+        if pid > 0 and time.monotonic() > patience:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
     group.kill()
