@@ -57,7 +57,9 @@ class Group:
         """Return the folder in which ``controller`` is set."""
         if self.unified:
             return self.folders[0]
-        return next(path for path in self.folders if controller in path.parts[4].split(","))
+        return next(
+            path for path in self.folders if controller in path.parent.parent.name.split(",")
+        )
 
     def create(self, memory_mb: int, cpus: float, cores: list[int]) -> None:
         """Make the group and set its limits; it may exist already.

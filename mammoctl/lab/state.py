@@ -21,6 +21,7 @@ from typing import Any
 from mammoctl.errors import LabError, UsageError
 
 SCHEMA = 1
+LOCKS = Path("/run/lock")
 
 
 def labs_dir() -> Path:
@@ -160,6 +161,8 @@ def load(name: str) -> LabState | None:
     path = labs_dir() / check_name(name) / "lab.json"
     try:
         raw: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(raw, dict):
+            raise TypeError("not a mapping")
         if raw.get("schema") != SCHEMA:
             raise ValueError(f"schema {raw.get('schema')}")
         nodes = [NodeState(**_known(NodeState, node)) for node in raw.pop("nodes")]
@@ -225,8 +228,7 @@ def lock(key: str, *, wait: bool, busy: str = "") -> Iterator[int]:
     Raises:
         LabError: another process holds the lock and ``wait`` is false.
     """
-    folder = Path("/run/lock")
-    path = folder / f"mammoctl-{key}.lock"
+    path = LOCKS / f"mammoctl-{key}.lock"
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
