@@ -52,9 +52,7 @@ class FeatureRows:
     tasks: dict[str, dict[str, float]]
 
 
-def read_features(
-    spark: Any, folder: str, wanted: Any, dimension: int
-) -> FeatureRows:
+def read_features(spark: Any, folder: str, wanted: Any, dimension: int) -> FeatureRows:
     """Read the features of the wanted images from a folder of the cache.
 
     Rows of another length or with values that are not finite are left out, and so are files that

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ EPILOG = """\
 exit codes: 0 done, 1 failed, 2 unusable input (nothing to train on, or wrong options)
 
 A URI without a scheme belongs to Hadoop's default file system: a local path on a laptop, HDFS on
-a cluster that has it. --output is always a folder of the machine that this runs on.
+a cluster that has it. --output, --progress and a --weights without a scheme are always files of the
+machine that this runs on.
 
 on a cluster:
   spark-submit --master spark://MASTER:7077 --conf spark.executor.cores=2 \\
@@ -118,6 +120,10 @@ def parser() -> argparse.ArgumentParser:
     return new
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the application and return its exit code."""
     options = parser().parse_args(argv)
@@ -131,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     log.setLevel(logging.INFO)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     progress = Progress(options.progress)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         from mammotrain.pipeline import run
 
@@ -139,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         progress.message("error", str(error), exit_code=error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
-        progress.message("error", "interrupted; the features computed so far are kept")
+        progress.message("error", "interrupted: the features computed so far are kept")
         return 130
     except Exception as error:
         from mammotrain.failures import explain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Dataset:
     @property
     def by_patient(self) -> bool:
         """Whether the patients of the images are known."""
-        return self.info.get("patient_source", "manifest") != "none"
+        return bool(self.info.get("patient_source") != "none")
 
 
 def read_dataset(spark: Any, uri: str, storage: Storage) -> Dataset:
@@ -61,31 +62,34 @@ def read_dataset(spark: Any, uri: str, storage: Storage) -> Dataset:
     Raises:
         UnusableInput: not there, not Parquet, without a needed column, or empty.
     """
-    from pyspark.errors import AnalysisException
+    from pyspark.errors import PySparkException
     from pyspark.sql import functions as f
 
     info = _info(storage, uri)
     try:
         frame = spark.read.option("pathGlobFilter", "*.parquet").parquet(uri)
-    except AnalysisException as error:
+    except PySparkException as error:
         text = str(error)
         if "PATH_NOT_FOUND" in text:
             raise UnusableInput("no data set at the --data address: push one first") from error
         if "UNABLE_TO_INFER_SCHEMA" in text:
             raise UnusableInput("the data set is empty: it has no Parquet file") from error
+        if re.search("FOOTER|is not a Parquet file|FAILED_READ_FILE", text):
+            raise UnusableInput("a file of the data set is damaged: push it again") from error
         raise
     absent = [name for name in NEEDED if name not in frame.columns]
     if absent:
         raise UnusableInput(f"the data set lacks the column(s) {', '.join(absent)}: push it again")
-    for name in ("format",):
-        if name not in frame.columns:
-            frame = frame.withColumn(name, f.lit(None).cast("string"))
+    if dict(frame.dtypes)["content"] != "binary":
+        raise UnusableInput("the column content of the data set is not binary: push it again")
+    if "format" not in frame.columns:
+        frame = frame.withColumn("format", f.lit(None).cast("string"))
     columns = [f.col(name).cast("string") for name in NEEDED[:-1]]
     table = frame.select(*columns).toArrow().to_pydict()
     rows = list(zip(*(table[name] for name in NEEDED[:-1]), strict=True))
     if not rows:
         raise UnusableInput("the data set is empty: it has no rows")
-    images, rejects = sort_out(rows, by_patient=info.get("patient_source") != "none")
+    images, rejects = sort_out(rows, by_patient=bool(info.get("patient_source") != "none"))
     return Dataset(frame, images, rejects, info)
 
 

@@ -26,7 +26,7 @@ def decode_dicom(content: bytes) -> Any:
     """
     import pydicom
     from pydicom.errors import InvalidDicomError
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     try:
         dataset = pydicom.dcmread(io.BytesIO(content), force=content[128:132] != b"DICM")
@@ -57,7 +57,7 @@ def decode_dicom(content: bytes) -> Any:
 
 def _window(values: npt.NDArray[Any], stored: npt.NDArray[Any], dataset: Any) -> Floats:
     if dataset.get("VOILUTSequence"):
-        from pydicom.pixels import apply_voi
+        from pydicom.pixels.processing import apply_voi
 
         return stretch(np.asarray(apply_voi(values, dataset, index=0)))
     centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
@@ -71,7 +71,7 @@ def _window(values: npt.NDArray[Any], stored: npt.NDArray[Any], dataset: Any) ->
         y = (x - centre) / width + 0.5
     else:
         y = (x - (centre - 0.5)) / max(width - 1.0, 1e-6) + 0.5
-    shown = np.clip(y, 0.0, 1.0).astype(np.float32)
+    shown: Floats = np.clip(y, 0.0, 1.0).astype(np.float32)
     if float(shown.max()) <= float(shown.min()):
         # A window beside the data shows nothing; the data may still be good.
         return _stretch_inside_padding(values, stored, dataset)
@@ -99,7 +99,7 @@ def _colour(stored: npt.NDArray[Any], dataset: Any, photometric: str) -> Any:
     from PIL import Image
 
     if photometric == "PALETTE COLOR":
-        from pydicom.pixels import apply_color_lut
+        from pydicom.pixels.processing import apply_color_lut
 
         stored = np.asarray(apply_color_lut(stored, dataset))
     if stored.ndim != 3 or stored.shape[2] < 3:

@@ -89,6 +89,10 @@ class Progress:
         log.log(getattr(logging, level.upper()), "%s", text)
         self.emit("message", level=level, text=text, **fields)
 
+    def log(self, text: str) -> None:
+        """Write one line for people only."""
+        log.info("%s", text)
+
     def close(self) -> None:
         """Close the event file."""
         if self._file is not None:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,6 @@ from mammotrain.backbones import BACKBONES, build_extractor, file_sha256
 from mammotrain.cache import COLUMNS, FeatureKey, FeatureRows, read_features
 from mammotrain.decode import Bytes, Reject, check_checksum, decode
 from mammotrain.errors import TrainError
-from mammotrain.events import Progress
 
 ARROW = pa.schema(
     [
@@ -118,8 +117,9 @@ def extract(
     rows = (
         row
         for batch in batches
-        for row in zip(*(batch.column(c).to_pylist() for c in ("content", "sha256", "format")),
-                       strict=True)
+        for row in zip(
+            *(batch.column(c).to_pylist() for c in ("content", "sha256", "format")), strict=True
+        )
     )
 
     def chunks() -> Iterator[list[Any]]:
@@ -189,23 +189,24 @@ def compute_features(
     spark: Any,
     images: Any,
     missing: Any,
+    *,
     count: int,
     executors: int,
     settings: ExtractSettings,
     root: str,
-    progress: Progress,
+    watch: Callable[[int], None],
 ) -> FeatureRows:
     """Compute the features of the missing images and add them to the cache.
 
     Args:
         spark: the session.
         images: the data set, a DataFrame with `image_id`, `sha256`, `format` and `content`.
-        missing: DataFrame of their `image_id` and `sha256`, or None for all of them.
+        missing: DataFrame of their `image_id` and `sha256`.
         count: how many are missing.
         executors: how many executors there are.
         settings: network and batch size.
         root: URI of the key's folder in the cache.
-        progress: told as tasks finish.
+        watch: told how many images are finished, as tasks finish.
 
     Returns:
         The rows of this run.
@@ -221,7 +222,7 @@ def compute_features(
     result = frame.select("sha256", "format", "content").mapInArrow(
         lambda batches: extract(settings, batches, counter), COLUMNS
     )
-    with _watch(counter, count, progress):
+    with _poll(counter, count, watch):
         # Version 2 of the committer publishes each task's file as the task ends: what is done
         # stays done if the driver dies.
         result.write.option("mapreduce.fileoutputcommitter.algorithm.version", "2").parquet(run)
@@ -230,11 +231,11 @@ def compute_features(
 
 
 @contextlib.contextmanager
-def _watch(counter: Any, total: int, progress: Progress) -> Iterator[None]:
-    """Report the counter's value to `progress` whenever it has moved."""
+def _poll(counter: Any, total: int, watch: Callable[[int], None]) -> Iterator[None]:
+    """Tell `watch` the counter's value whenever it has moved."""
     stop = threading.Event()
 
-    def poll() -> None:
+    def loop() -> None:
         seen = 0
         over = False
         while not over:
@@ -242,9 +243,9 @@ def _watch(counter: Any, total: int, progress: Progress) -> Iterator[None]:
             now = min(int(counter.value), total)
             if now != seen:
                 seen = now
-                progress.advance("features", now, total)
+                watch(now)
 
-    thread = threading.Thread(target=poll, daemon=True)
+    thread = threading.Thread(target=loop, daemon=True)
     thread.start()
     try:
         yield

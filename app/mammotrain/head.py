@@ -129,14 +129,15 @@ def train_head(
 
 
 def save_model(
+    path: Path,
+    head: Any,
+    *,
     backbone: str,
     pooling: str,
     weights: Path | None,
     seed: int,
-    head: Any,
     samples: npt.NDArray[np.uint8],
     sample_features: Floats,
-    path: Path,
 ) -> float | None:
     """Save network and head as one model from RGB pixels (0 to 255) to a probability.
 
@@ -144,14 +145,14 @@ def save_model(
     features as the executors computed them.
 
     Args:
+        path: the `.keras` file.
+        head: the trained head.
         backbone: key of BACKBONES.
         pooling: which features.
         weights: file of the backbone's weights, or None for a random one.
         seed: for the random one.
-        head: the trained head.
         samples: images, uint8 (n, size, size, 3); may be none.
         sample_features: their features (n, dimension).
-        path: the `.keras` file.
 
     Returns:
         The largest difference of the samples' probabilities, or None without samples.

@@ -29,6 +29,7 @@ def auc_interval(
     labels: npt.ArrayLike,
     scores: npt.ArrayLike,
     patients: Sequence[str],
+    *,
     rounds: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -79,6 +80,7 @@ def evaluate(
     labels: npt.ArrayLike,
     scores: npt.ArrayLike,
     patients: Sequence[str],
+    *,
     majority: int,
     rounds: int = 1000,
     seed: int = 0,
@@ -99,7 +101,7 @@ def evaluate(
     called = np.asarray(scores, dtype=np.float64) >= threshold
     tp, fp = int((called & y).sum()), int((called & ~y).sum())
     fn, tn = int((~called & y).sum()), int((~called & ~y).sum())
-    interval = auc_interval(y, scores, patients, rounds, seed)
+    interval = auc_interval(y, scores, patients, rounds=rounds, seed=seed)
     return {
         "images": len(y),
         "patients": len(set(patients)),

@@ -3,54 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from mammotrain import __version__, report, session
+from mammotrain import report, session
 from mammotrain.backbones import BACKBONES, file_sha256
-from mammotrain.cache import FeatureKey, FeatureRows, read_features
-from mammotrain.dataset import Dataset, Image, Reject, check_usable, read_dataset
+from mammotrain.cache import FeatureKey, read_features
+from mammotrain.dataset import LABELS, Image, Reject, check_usable, read_dataset
 from mammotrain.decode import PREPROCESSING_VERSION
-from mammotrain.errors import TrainError, UnusableInput
+from mammotrain.errors import TrainError
 from mammotrain.events import Progress
 from mammotrain.features import ExtractSettings, compute_features, sample_pixels
-from mammotrain.head import HeadOptions, predict, save_model, train_head
-from mammotrain.metrics import evaluate
+from mammotrain.head import HeadOptions, History, save_model, train_head
+from mammotrain.results import metrics_of, summary, timings_of
 from mammotrain.split import split
-from mammotrain.storage import Storage
+from mammotrain.state import State
+from mammotrain.storage import Storage, has_scheme
 
 # Features are trained on in the driver's memory; beyond this they must not be collected there.
 MAX_FEATURE_BYTES = 2 * 1024**3
 SAMPLES = 4
 MEANINGLESS = "random backbone weights: timings are valid, predictions mean nothing"
-
-
-@dataclass
-class State:
-    """What the stages hand on."""
-
-    options: argparse.Namespace
-    progress: Progress
-    scratch: Path
-    key: FeatureKey
-    weights: Path | None
-    dataset: Dataset
-    images: list[Image]
-    rejects: list[Reject]
-    vectors: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
-    computed: FeatureRows = field(default_factory=lambda: FeatureRows({}, {}, {}))
-    executors: dict[str, int] = field(default_factory=dict)
-    samples: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
-    sample_ids: list[str] = field(default_factory=list)
-    forward_seconds: float = 0.0
 
 
 def run(options: argparse.Namespace, progress: Progress) -> None:
@@ -72,13 +50,18 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
                 _features(spark, state)
         finally:
             # The rest needs no executors: others may have them, and this machine their memory.
-            spark.stop()
+            session.stop(spark)
         with progress.stage("train", total=options.epochs):
             parts, model, history = _train(state)
         with progress.stage("evaluate", total=len(parts)):
-            metrics = _evaluate(state, parts, model)
+            metrics = metrics_of(state, parts, model)
         with progress.stage("report"):
-            _report(state, storage, model, history, metrics, begin)
+            _report(state, model, history, metrics)
+        report.write_json(
+            options.output / "timings.json", timings_of(state, time.monotonic() - begin)
+        )
+        if options.publish:
+            storage.publish(options.output, options.publish)
     progress.emit("result", "report", metrics=metrics, output=str(options.output))
     progress.message("info", summary(metrics))
 
@@ -92,14 +75,6 @@ def _read(
     dataset = read_dataset(spark, options.data, storage)
     if not dataset.by_patient:
         progress.warn("the patients are not known: the split is by image and may be too optimistic")
-    check_usable(dataset.images, dataset.rejects, _parts(options))
-    counts = {name: sum(i.label == v for i in dataset.images) for name, v in _LABELS.items()}
-    progress.message(
-        "info",
-        f"{len(dataset.images)} images of {len({i.patient_id for i in dataset.images})} patients "
-        f"({counts['benign']} benign, {counts['malignant']} malignant), "
-        f"{len(dataset.rejects)} rejected so far",
-    )
     key = FeatureKey(
         backbone=options.backbone,
         pooling=options.pooling,
@@ -107,24 +82,17 @@ def _read(
         weights=file_sha256(weights) if weights else f"random:{options.seed}",
         preprocessing=PREPROCESSING_VERSION,
     )
-    return State(
-        options,
-        progress,
-        scratch,
-        key,
-        weights,
-        dataset,
-        dataset.images,
-        list(dataset.rejects),
-        executors=session.executors(spark),
+    state = State(options, progress, key, weights, dataset, dataset.images, list(dataset.rejects))
+    check_usable(state.images, state.rejects, state.parts)
+    counts = {name: sum(i.label == v for i in state.images) for name, v in LABELS.items()}
+    progress.message(
+        "info",
+        f"{len(state.images)} images of {len({i.patient_id for i in state.images})} patients "
+        f"({counts['benign']} benign, {counts['malignant']} malignant), "
+        f"{len(state.rejects)} rejected so far",
     )
-
-
-_LABELS = {"benign": 0, "malignant": 1}
-
-
-def _parts(options: argparse.Namespace) -> int:
-    return 1 + (options.validation > 0) + (options.test > 0)
+    state.executors = session.executors(spark)
+    return state
 
 
 def _weights(
@@ -135,10 +103,15 @@ def _weights(
         return None
     from pyspark import SparkFiles
 
-    if not storage.exists(options.weights):
+    there = (
+        storage.exists(options.weights)
+        if has_scheme(options.weights)
+        else Path(options.weights).is_file()
+    )
+    if not there:
         raise TrainError("no weights file at the --weights address (or use --weights none)")
     spark.sparkContext.addFile(options.weights)
-    source = Path(SparkFiles.get(options.weights.rstrip("/").rsplit("/", 1)[-1]))
+    source = Path(SparkFiles.get(options.weights.rsplit("/", 1)[-1]))
     found = file_sha256(source)
     if options.weights_sha256 and found != options.weights_sha256:
         raise TrainError(
@@ -151,41 +124,41 @@ def _weights(
 
 
 def _features(spark: Any, state: State) -> None:
-    options, key, progress = state.options, state.key, state.progress
-    dimension = BACKBONES[key.backbone].dimensions[key.pooling]
-    if len(state.images) * dimension * 4 > MAX_FEATURE_BYTES:
+    options, progress, total = state.options, state.progress, len(state.images)
+    if total * state.dimension * 4 > MAX_FEATURE_BYTES:
         raise TrainError(
-            f"{len(state.images)} images with {dimension} features do not fit the driver "
+            f"{total} images with {state.dimension} features do not fit the driver "
             f"({MAX_FEATURE_BYTES >> 30} GiB at most): use --pooling avg or a smaller backbone"
         )
-    root = f"{options.features.rstrip('/')}/{key.digest()}"
+    root = f"{options.features.rstrip('/')}/{state.key.digest()}"
     wanted = _ids(spark, state.images)
-    state.vectors = read_features(spark, root, wanted, dimension).vectors
+    state.vectors = read_features(spark, root, wanted, state.dimension).vectors
     missing = [image for image in state.images if image.sha256 not in state.vectors]
-    cached = len(state.vectors)
-    progress.message("info", f"features: {cached} in the cache, {len(missing)} to compute")
+    cached = total - len(missing)
+    workers = sum(state.executors.values())
+    progress.message(
+        "info", f"features: {cached} in the cache, {len(missing)} to compute on {workers} executors"
+    )
+    progress.advance("features", cached, total)
     if missing:
         name = state.weights.name if state.weights else None
-        settings = ExtractSettings(key, name, options.seed, options.batch_size)
         begin = time.monotonic()
         state.computed = compute_features(
             spark,
             state.dataset.frame,
             _ids(spark, missing),
-            len(missing),
-            sum(state.executors.values()),
-            settings,
-            root,
-            progress,
+            count=len(missing),
+            executors=workers,
+            settings=ExtractSettings(state.key, name, options.seed, options.batch_size),
+            root=root,
+            watch=lambda done: progress.advance("features", cached + done, total),
         )
-        state.forward_seconds = time.monotonic() - begin
+        state.compute_seconds = time.monotonic() - begin
         state.vectors.update(state.computed.vectors)
         _settle(state, missing)
-    else:
-        progress.advance("features", len(state.images), len(state.images))
-    check_usable(state.images, state.rejects, _parts(options))
+        check_usable(state.images, state.rejects, state.parts)
     state.samples, state.sample_ids = sample_pixels(
-        spark, state.dataset.frame, key.size, SAMPLES, {i.image_id for i in state.images}
+        spark, state.dataset.frame, state.key.size, SAMPLES, {i.image_id for i in state.images}
     )
 
 
@@ -219,15 +192,7 @@ def _settle(state: State, missing: list[Image]) -> None:
         state.progress.message("warning", f"{len(reasons)} images could not be used: rejects.csv")
 
 
-Part = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-
-
-def _arrays(state: State, images: list[Image]) -> Part:
-    matrix = np.stack([state.vectors[image.sha256] for image in images])
-    return matrix, np.array([image.label for image in images], dtype=np.int64)
-
-
-def _train(state: State) -> tuple[dict[str, list[Image]], Any, dict[str, list[float]]]:
+def _train(state: State) -> tuple[dict[str, list[Image]], Any, History]:
     options, progress = state.options, state.progress
     parts = split(
         state.images, {"validation": options.validation, "test": options.test}, options.seed
@@ -239,96 +204,36 @@ def _train(state: State) -> tuple[dict[str, list[Image]], Any, dict[str, list[fl
     def on_epoch(epoch: int, numbers: dict[str, float]) -> None:
         progress.emit("epoch", "train", done=epoch, total=options.epochs, **numbers)
         shown = " ".join(f"{name} {value:.3f}" for name, value in numbers.items())
-        progress.message("info", f"epoch {epoch}/{options.epochs}: {shown}")
+        progress.log(f"epoch {epoch}/{options.epochs}: {shown}")
 
     head = HeadOptions(
-        options.head_units,
-        options.dropout,
-        options.learning_rate,
-        options.epochs,
-        options.head_batch,
-        options.seed,
+        units=options.head_units,
+        dropout=options.dropout,
+        learning_rate=options.learning_rate,
+        epochs=options.epochs,
+        batch=options.head_batch,
+        seed=options.seed,
     )
-    validation = _arrays(state, parts["validation"]) if "validation" in parts else None
-    model, history = train_head(_arrays(state, parts["train"]), validation, head, on_epoch)
+    validation = state.arrays(parts["validation"]) if "validation" in parts else None
+    model, history = train_head(state.arrays(parts["train"]), validation, head, on_epoch)
     return parts, model, history
 
 
-def _evaluate(state: State, parts: dict[str, list[Image]], model: Any) -> dict[str, Any]:
-    options, progress = state.options, state.progress
-    labels = [image.label for image in parts["train"]]
-    majority = int(sum(labels) * 2 > len(labels))
-    scores: dict[str, Any] = {}
-    for number, (name, images) in enumerate(parts.items(), 1):
-        matrix, truth = _arrays(state, images)
-        scores[name] = evaluate(
-            truth,
-            predict(model, matrix),
-            [image.patient_id for image in images],
-            majority,
-            options.bootstrap,
-            options.seed,
-        )
-        progress.advance("evaluate", number, len(parts))
-    return {
-        "schema": 1,
-        "application": f"mammotrain {__version__}",
-        "meaningful": state.weights is not None,
-        "warnings": progress.warnings,
-        "seed": options.seed,
-        "epochs": options.epochs,
-        "backbone": options.backbone,
-        "weights": state.key.weights,
-        "head": {
-            "units": options.head_units,
-            "dropout": options.dropout,
-            "learning_rate": options.learning_rate,
-            "batch": options.head_batch,
-        },
-        "features": {
-            "key": state.key.digest(),
-            "pooling": state.key.pooling,
-            "dimension": BACKBONES[state.key.backbone].dimensions[state.key.pooling],
-            "computed": len(state.computed.vectors),
-            "cached": len(state.vectors) - len(state.computed.vectors),
-        },
-        "data": {
-            "name": str(state.dataset.info.get("name", "")),
-            "images": len(state.images),
-            "patients": len({image.patient_id for image in state.images}),
-            "benign": sum(image.label == 0 for image in state.images),
-            "malignant": sum(image.label == 1 for image in state.images),
-            "rejected": len(state.rejects),
-        },
-        "split": {"by": "patient" if state.dataset.by_patient else "image", "parts": list(parts)},
-        "threshold": 0.5,
-        "bootstrap": {"rounds": options.bootstrap, "unit": "patient", "level": 0.95},
-        **scores,
-    }
-
-
-def _report(
-    state: State,
-    storage: Storage,
-    model: Any,
-    history: dict[str, list[float]],
-    metrics: dict[str, Any],
-    begin: float,
-) -> None:
+def _report(state: State, model: Any, history: History, metrics: dict[str, Any]) -> None:
     options, output = state.options, state.options.output
-    by_id = {image.image_id: image.sha256 for image in state.images}
-    features = [state.vectors[by_id[image_id]] for image_id in state.sample_ids]
+    checksums = {image.image_id: image.sha256 for image in state.images}
+    features = [state.vectors[checksums[image_id]] for image_id in state.sample_ids]
     metrics["model_check"] = {
         "images": len(features),
         "largest_difference": save_model(
-            options.backbone,
-            options.pooling,
-            state.weights,
-            options.seed,
-            model,
-            state.samples,
-            np.stack(features) if features else np.zeros((0, 1), np.float32),
             output / "model.keras",
+            model,
+            backbone=options.backbone,
+            pooling=options.pooling,
+            weights=state.weights,
+            seed=options.seed,
+            samples=state.samples,
+            sample_features=np.array(features, np.float32).reshape(-1, state.dimension),
         ),
     }
     report.write_json(output / "metrics.json", metrics)
@@ -337,59 +242,6 @@ def _report(
     note = "" if metrics["meaningful"] else ". Random weights: means nothing"
     title = f"{options.backbone}, {metrics['data']['images']} images{note}"
     judged = metrics.get("validation", metrics["train"])
-    report.plot(
-        output / "accuracy.png",
-        history,
-        "accuracy",
-        title,
-        ("majority class", judged["majority_class_accuracy"]),
-    )
+    baseline = ("majority class", judged["majority_class_accuracy"])
+    report.plot(output / "accuracy.png", history, "accuracy", title, baseline)
     report.plot(output / "loss.png", history, "loss", title)
-    report.write_json(output / "timings.json", _timings(state, begin))
-    if options.publish:
-        storage.publish(output, options.publish)
-
-
-def _timings(state: State, begin: float) -> dict[str, Any]:
-    nodes = {
-        name: {
-            "tasks": int(node["tasks"]),
-            "images": int(node["images"]),
-            "seconds": round(node["seconds"], 3),
-            "images_per_second": round(node["images"] / max(node["seconds"], 1e-9), 2),
-            "python_peak_mb": round(node["rss_mb"]),
-        }
-        for name, node in sorted(state.computed.tasks.items())
-    }
-    computed = sum(node["images"] for node in nodes.values())
-    return {
-        "schema": 1,
-        "driver": platform.node(),
-        "total_seconds": round(time.monotonic() - begin, 3),
-        "stages": {name: round(value, 3) for name, value in state.progress.seconds.items()},
-        "executors": state.executors,
-        "tasks_per_node": {name: node["tasks"] for name, node in nodes.items()},
-        "features": {
-            "computed": len(state.computed.vectors),
-            "cached": len(state.vectors) - len(state.computed.vectors),
-            "seconds": round(state.forward_seconds, 3),
-            "images_per_second": round(computed / state.forward_seconds, 2) if computed else None,
-            "nodes": nodes,
-        },
-    }
-
-
-def summary(metrics: dict[str, Any]) -> str:
-    """Return the result in one line."""
-    name = "validation" if "validation" in metrics else "train"
-    part = metrics[name]
-    interval = part["auc_interval_95"]
-    span = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    note = "" if metrics["meaningful"] else "; random weights, so this means nothing"
-    return (
-        f"{name}: AUC {part['auc']:.3f}{span}, accuracy {part['accuracy']:.3f} "
-        f"(majority class {part['majority_class_accuracy']:.3f}){note}"
-    )
-
-
-__all__ = ["UnusableInput", "run", "summary"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import mammotrain
-from mammotrain.events import Progress
+from mammotrain.events import Progress, log
 
 # Set only where the user has said nothing.
 DEFAULTS = {
@@ -87,6 +87,14 @@ def executors(spark: Any) -> dict[str, int]:
         if local or executor.id() != "driver":
             hosts[executor.hostPort().rsplit(":", 1)[0]] += 1
     return dict(hosts)
+
+
+def stop(spark: Any) -> None:
+    """Stop the session; a Spark that is gone already is no error."""
+    try:
+        spark.stop()
+    except Exception as error:
+        log.warning("Spark did not stop cleanly (%s)", type(error).__name__)
 
 
 def _ship_package(spark: Any) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from pathlib import Path
 from typing import Any
 
 from mammotrain.errors import TrainError
+
+
+def has_scheme(uri: str) -> bool:
+    """Return whether an address names its file system (`hdfs:`, `file:`)."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri) is not None
 
 
 class Storage:

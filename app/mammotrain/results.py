@@ -1,0 +1,109 @@
+"""What the result files say; README.md describes every field."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+from mammotrain import __version__
+from mammotrain.dataset import Image
+from mammotrain.head import predict
+from mammotrain.metrics import evaluate
+from mammotrain.state import State
+
+
+def metrics_of(state: State, parts: dict[str, list[Image]], model: Any) -> dict[str, Any]:
+    """Return the contents of `metrics.json`, all but the check of the saved model."""
+    options = state.options
+    labels = [image.label for image in parts["train"]]
+    majority = int(sum(labels) * 2 > len(labels))
+    scores: dict[str, Any] = {}
+    for number, (name, images) in enumerate(parts.items(), 1):
+        matrix, truth = state.arrays(images)
+        scores[name] = evaluate(
+            truth,
+            predict(model, matrix),
+            [image.patient_id for image in images],
+            majority=majority,
+            rounds=options.bootstrap,
+            seed=options.seed,
+        )
+        state.progress.advance("evaluate", number, len(parts))
+    return {
+        "schema": 1,
+        "application": f"mammotrain {__version__}",
+        "meaningful": state.weights is not None,
+        "warnings": state.progress.warnings,
+        "seed": options.seed,
+        "epochs": options.epochs,
+        "backbone": options.backbone,
+        "weights": state.key.weights,
+        "head": {
+            "units": options.head_units,
+            "dropout": options.dropout,
+            "learning_rate": options.learning_rate,
+            "batch": options.head_batch,
+        },
+        "features": {
+            "key": state.key.digest(),
+            "pooling": state.key.pooling,
+            "dimension": state.dimension,
+            "computed": len(state.computed.vectors),
+            "cached": len(state.vectors) - len(state.computed.vectors),
+        },
+        "data": {
+            "name": str(state.dataset.info.get("name", "")),
+            "images": len(state.images),
+            "patients": len({image.patient_id for image in state.images}),
+            "benign": sum(image.label == 0 for image in state.images),
+            "malignant": sum(image.label == 1 for image in state.images),
+            "rejected": len(state.rejects),
+        },
+        "split": {"by": "patient" if state.dataset.by_patient else "image", "parts": list(parts)},
+        "threshold": 0.5,
+        "bootstrap": {"rounds": options.bootstrap, "unit": "patient", "level": 0.95},
+        **scores,
+    }
+
+
+def timings_of(state: State, total: float) -> dict[str, Any]:
+    """Return the contents of `timings.json`; `total` is the wall time so far in seconds."""
+    nodes: dict[str, Any] = {
+        name: {
+            "tasks": int(node["tasks"]),
+            "images": int(node["images"]),
+            "seconds": round(node["seconds"], 3),
+            "images_per_second": round(node["images"] / max(node["seconds"], 1e-9), 2),
+            "python_peak_mb": round(node["rss_mb"]),
+        }
+        for name, node in sorted(state.computed.tasks.items())
+    }
+    done = sum(int(node["images"]) for node in nodes.values())
+    return {
+        "schema": 1,
+        "driver": platform.node(),
+        "total_seconds": round(total, 3),
+        "stages": {name: round(value, 3) for name, value in state.progress.seconds.items()},
+        "executors": state.executors,
+        "tasks_per_node": {name: node["tasks"] for name, node in nodes.items()},
+        "features": {
+            "computed": len(state.computed.vectors),
+            "cached": len(state.vectors) - len(state.computed.vectors),
+            "seconds": round(state.compute_seconds, 3),
+            "images_per_second": round(done / state.compute_seconds, 2) if done else None,
+            "nodes": nodes,
+        },
+    }
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """Return the result in one line."""
+    name = "validation" if "validation" in metrics else "train"
+    part = metrics[name]
+    interval = part["auc_interval_95"]
+    span = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    note = "" if metrics["meaningful"] else "; random weights, so this means nothing"
+    return (
+        f"{name}: AUC {part['auc']:.3f}{span}, accuracy {part['accuracy']:.3f} "
+        f"(majority class {part['majority_class_accuracy']:.3f}){note}"
+    )

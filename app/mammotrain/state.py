@@ -1,0 +1,66 @@
+"""What one stage of a run hands to the next."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mammotrain.backbones import BACKBONES
+from mammotrain.cache import FeatureKey, FeatureRows
+from mammotrain.dataset import Dataset, Image, Reject
+from mammotrain.events import Progress
+
+
+@dataclass
+class State:
+    """Everything that is known about a run.
+
+    Attributes:
+        options: the command line.
+        progress: where to report.
+        key: what the features depend on.
+        weights: local copy of the backbone's weights, or None for a random backbone.
+        dataset: the data set; its DataFrame is dead once the session has been stopped.
+        images: usable images; fewer after the features stage.
+        rejects: the others.
+        executors: executors per node when the work began.
+        vectors: features by checksum.
+        computed: what this run computed itself.
+        compute_seconds: how long that took, start of the workers included.
+        samples: pixels of a few images, uint8 (n, size, size, 3), with their ids.
+        sample_ids: see `samples`.
+    """
+
+    options: argparse.Namespace
+    progress: Progress
+    key: FeatureKey
+    weights: Path | None
+    dataset: Dataset
+    images: list[Image]
+    rejects: list[Reject]
+    executors: dict[str, int] = field(default_factory=dict)
+    vectors: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    computed: FeatureRows = field(default_factory=lambda: FeatureRows({}, {}, {}))
+    compute_seconds: float = 0.0
+    samples: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    sample_ids: list[str] = field(default_factory=list)
+
+    @property
+    def dimension(self) -> int:
+        """Length of a feature vector."""
+        return BACKBONES[self.key.backbone].dimensions[self.key.pooling]
+
+    @property
+    def parts(self) -> int:
+        """How many parts the patients are split into."""
+        shares: tuple[float, float] = (self.options.validation, self.options.test)
+        return 1 + sum(share > 0 for share in shares)
+
+    def arrays(self, images: list[Image]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Return features (n, dimension) and labels (n,) of some images."""
+        matrix = np.stack([self.vectors[image.sha256] for image in images])
+        return matrix, np.array([image.label for image in images], dtype=np.int64)
