@@ -102,10 +102,11 @@ class Run:
     Attributes:
         hosts: counts per host.
         changed: (host, task) for every change.
-        failures: every failure that was not ignored, with those that a rescue handled later.
+        failures: every failure that was not ignored, with those that a rescue handled later
+        (see `lasting_failures`).
         groups: seconds per role (or play, outside roles), in order of first appearance.
         current: the task that runs now.
-        running: seconds at which each host of the current task reported, for display.
+        last: what came of the current task on each host that has reported.
     """
 
     hosts: dict[str, HostStats] = field(default_factory=dict)
@@ -144,6 +145,15 @@ class Run:
         elif event.kind == "stats":
             self._close_group(event.time)
             self._totals(event)
+
+    def lasting_failures(self) -> list[TaskFailure]:
+        """Return what ended the run, per host: its last failure, which no rescue handled."""
+        last = {failure.host: failure for failure in self.failures}
+        return [
+            failure
+            for host, failure in last.items()
+            if not self.complete or self.hosts[host].failed or self.hosts[host].unreachable
+        ]
 
     def group_seconds(self, now: float | None = None) -> float:
         """Seconds that the current role has been running for."""

@@ -237,7 +237,7 @@ def _new_log(name: str, cluster: Cluster) -> Path:
 def _failure(name: str, run: events.Run, log: Path, rc: int) -> PlaybookFailed:
     """Say where, on which hosts and why; equal messages of several hosts are told once."""
     told: dict[tuple[events.Task, str, bool], list[str]] = {}
-    for failure in run.failures:
+    for failure in run.lasting_failures():
         key = (failure.task, failure.message, failure.unreachable)
         told.setdefault(key, []).append(failure.host)
     details: list[str] = []
@@ -247,11 +247,11 @@ def _failure(name: str, run: events.Run, log: Path, rc: int) -> PlaybookFailed:
         if task.path:
             details.append(f"    at {_relative(task.path)}")
         details += [f"    {text}" for text in message.splitlines()[:30]]
-    messages = [failure.message for failure in run.failures]
+    messages = [failure.message for failure in run.lasting_failures()]
     if not details:
         messages = _last_errors(log)
         details = messages or [f"ansible-playbook ended with status {rc}"]
-    hosts = sorted({failure.host for failure in run.failures})
+    hosts = sorted({failure.host for failure in run.lasting_failures()})
     where = f" on {', '.join(hosts)}" if hosts else ""
     return PlaybookFailed(
         f"{name} failed{where}" + (f" (play: {run.play})" if run.play else ""),
