@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mammoctl.errors import RemoteError
+from mammoctl.jobs.account import account
 
 if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
     from mammoctl.ssh import Nodes, Result
 
 HDFS = "/opt/mammoctl/bin/hdfs"
-USER = "spark"
 _PIECE = 1 << 18
 _AHEAD = 16
 
@@ -73,11 +73,12 @@ class Sink:
 
 
 class Storage:
-    """Files on the cluster's storage, named by URIs; everything runs on the master as `USER`."""
+    """Files on the cluster's storage, named by URIs; read and written on the master."""
 
     def __init__(self, nodes: Nodes, deployment: ClusterFile) -> None:
         self._nodes = nodes
         self._master = nodes.cluster.master.name
+        self._user = account(nodes)
         self.hdfs = deployment.storage.kind == "hdfs"
         self.paths = deployment.paths
 
@@ -124,7 +125,7 @@ class Storage:
         Raises:
             RemoteError: they failed; says so plainly when HDFS does not answer.
         """
-        result = self._nodes.run(self._master, line, sudo=USER, check=False)
+        result = self._nodes.run(self._master, line, sudo=self._user, check=False)
         self._complain(result, check=check)
         return result
 
@@ -136,7 +137,7 @@ class Storage:
     def write(self, uri: str, content: bytes) -> None:
         """Write a small file."""
         result = self._nodes.run(
-            self._master, self.put_line(uri), sudo=USER, input=content, check=False
+            self._master, self.put_line(uri), sudo=self._user, input=content, check=False
         )
         self._complain(result)
 
@@ -153,7 +154,7 @@ class Storage:
         def send() -> None:
             try:
                 result = self._nodes.stream(
-                    self._master, line, sink.pieces(), sudo=USER, check=False
+                    self._master, line, sink.pieces(), sudo=self._user, check=False
                 )
                 self._complain(result)
             except BaseException as exc:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mammoctl.errors import ConnectionFailed, JobError, RemoteError
-from mammoctl.jobs.spec import SYSTEM_PYTHON, USER, job_folder
+from mammoctl.jobs.account import account
+from mammoctl.jobs.spec import SYSTEM_PYTHON, job_folder
 
 if TYPE_CHECKING:
     from mammoctl.ssh import Nodes
@@ -82,7 +83,7 @@ def _connection(nodes: Nodes, job: str, offset: int) -> Iterator[dict[str, Any]]
     folder = job_folder(job)
     argv = [SYSTEM_PYTHON, f"{folder}/agent.py", "follow", folder, str(offset)]
     with _watched(nodes) as alive:
-        lines = nodes.follow(nodes.cluster.master.name, argv, sudo=USER)
+        lines = nodes.follow(nodes.cluster.master.name, argv, sudo=account(nodes))
         try:
             for line in lines:
                 alive()

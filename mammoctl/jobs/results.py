@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mammoctl.errors import JobError
-from mammoctl.jobs.spec import SYSTEM_PYTHON, USER, job_folder
+from mammoctl.jobs.account import account
+from mammoctl.jobs.spec import SYSTEM_PYTHON, job_folder
 
 if TYPE_CHECKING:
     from mammoctl.ssh import Nodes
@@ -65,14 +66,14 @@ def fetch(nodes: Nodes, job: str, into: Path) -> Results:
     folder = job_folder(job)
     master = nodes.cluster.master.name
     argv = [SYSTEM_PYTHON, f"{folder}/agent.py", "files", folder]
-    listed = json.loads(nodes.run(master, argv, sudo=USER).stdout)
+    listed = json.loads(nodes.run(master, argv, sudo=account(nodes)).stdout)
     files = {Path(item["path"]).name: (int(item["size"]), str(item["sha256"])) for item in listed}
     try:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{job}-", dir=into) as scratch:
             ready = Path(scratch) / "ready"
-            nodes.get_tree(master, f"{folder}/results", ready, sudo=USER)
-            nodes.get(master, f"{folder}/job.log", ready / "job.log", sudo=USER)
+            nodes.get_tree(master, f"{folder}/results", ready, sudo=account(nodes))
+            nodes.get(master, f"{folder}/job.log", ready / "job.log", sudo=account(nodes))
             for path in ready.iterdir():
                 if path.name not in files:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from mammoctl.cluster import ClusterFile
 from mammoctl.errors import UsageError
+from mammoctl.jobs.account import DEFAULT
 
 JOBS_ROOT = "/var/lib/mammoctl/jobs"
-USER = "spark"
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,40}-\d{8}-\d{6}-[0-9a-f]{4}")
@@ -42,6 +42,7 @@ class JobSpec:
         submitted_by: who submitted it, from which machine.
         submitted_at: seconds since the epoch.
         app_sha256: checksum of the shipped application.
+        user: the account that it runs as.
     """
 
     id: str
@@ -56,6 +57,7 @@ class JobSpec:
     submitted_at: float = 0.0
     app_sha256: str = ""
     mammoctl: str = ""
+    user: str = DEFAULT
 
     @property
     def folder(self) -> str:
@@ -216,7 +218,13 @@ def unit_argv(deployment: ClusterFile, spec: JobSpec) -> list[str]:
     env = environment(deployment, spec)
     return [
         "systemd-run",
-        *("--quiet", "--collect", f"--unit={spec.unit}", f"--uid={USER}", f"--gid={USER}"),
+        *(
+            "--quiet",
+            "--collect",
+            f"--unit={spec.unit}",
+            f"--uid={spec.user}",
+            f"--gid={spec.user}",
+        ),
         f"--description=mammoctl job {spec.id}",
         *(f"--property={name}={value}" for name, value in properties.items()),
         *(f"--setenv={name}={value}" for name, value in env.items()),

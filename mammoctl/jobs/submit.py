@@ -17,11 +17,11 @@ from mammoctl import __version__, console, paths
 from mammoctl.data.storage import Storage
 from mammoctl.errors import JobError, RemoteError, UsageError
 from mammoctl.jobs import agent
+from mammoctl.jobs.account import account
 from mammoctl.jobs.package import job_archive, read_application
 from mammoctl.jobs.spec import (
     JOBS_ROOT,
     SYSTEM_PYTHON,
-    USER,
     JobSpec,
     Weights,
     job_folder,
@@ -76,6 +76,7 @@ def prepare(nodes: Nodes, deployment: ClusterFile, request: Request) -> JobSpec:
         submitted_by=f"{getpass.getuser()}@{platform.node()}",
         submitted_at=time.time(),
         mammoctl=__version__,
+        user=account(nodes),
     )
 
 
@@ -169,8 +170,8 @@ def start(nodes: Nodes, deployment: ClusterFile, spec: JobSpec) -> JobSpec:
     folder = shlex.quote(spec.folder)
     unpack = (
         f"mkdir -p -m 0755 {JOBS_ROOT} && "
-        f"install -d -o {USER} -g {USER} -m 0750 {folder} && "
-        f"runuser -u {USER} -- tar -xzf - -C {folder} --no-same-owner"
+        f"install -d -o {spec.user} -g {spec.user} -m 0750 {folder} && "
+        f"runuser -u {spec.user} -- tar -xzf - -C {folder} --no-same-owner"
     )
     nodes.run(master, unpack, sudo=True, input=archive)
     result = nodes.run(master, unit_argv(deployment, spec), sudo=True, check=False)
@@ -186,7 +187,9 @@ def start(nodes: Nodes, deployment: ClusterFile, spec: JobSpec) -> JobSpec:
 def log_tail(nodes: Nodes, job: str, lines: int = 40) -> list[str]:
     """Return the last lines of a job's log."""
     argv = ["tail", "-n", str(lines), f"{job_folder(job)}/job.log"]
-    return nodes.run(nodes.cluster.master.name, argv, sudo=USER, check=False).stdout.splitlines()
+    return nodes.run(
+        nodes.cluster.master.name, argv, sudo=account(nodes), check=False
+    ).stdout.splitlines()
 
 
 def kill(nodes: Nodes, job: str) -> dict[str, Any]:
@@ -201,7 +204,7 @@ def kill(nodes: Nodes, job: str) -> dict[str, Any]:
     folder, master = job_folder(job), nodes.cluster.master.name
     who = f"{getpass.getuser()}@{platform.node()}"
     mark = [SYSTEM_PYTHON, f"{folder}/agent.py", "mark-kill", folder, who]
-    nodes.run(master, mark, sudo=USER)
+    nodes.run(master, mark, sudo=account(nodes))
     nodes.run(master, ["systemctl", "stop", f"mammoctl-job-{job}.service"], sudo=True, check=False)
     return show(nodes, job)
 
@@ -214,7 +217,7 @@ def show(nodes: Nodes, job: str) -> dict[str, Any]:
     """
     folder, master = job_folder(job), nodes.cluster.master.name
     argv = [SYSTEM_PYTHON, f"{folder}/agent.py", "show", folder]
-    result = nodes.run(master, argv, sudo=USER, check=False)
+    result = nodes.run(master, argv, sudo=account(nodes), check=False)
     if result.rc:
         known = [item["spec"]["id"] for item in list_jobs(nodes)]
         near = difflib.get_close_matches(job, known, n=1)
@@ -230,6 +233,6 @@ def list_jobs(nodes: Nodes) -> list[dict[str, Any]]:
     """Return specification and state of every job on the cluster, oldest first."""
     source = Path(agent.__file__).read_bytes()
     argv = [SYSTEM_PYTHON, "-", "list"]
-    result = nodes.run(nodes.cluster.master.name, argv, sudo=USER, input=source)
+    result = nodes.run(nodes.cluster.master.name, argv, sudo=account(nodes), input=source)
     jobs: list[dict[str, Any]] = json.loads(result.stdout)
     return sorted(jobs, key=lambda item: float(item["state"].get("submitted_at") or 0))

@@ -29,7 +29,7 @@ class Local:
 
     def __init__(self, folder: Path) -> None:
         self.cluster = SimpleNamespace(
-            name="here", path=folder, master=SimpleNamespace(name="master")
+            name="here", vars={}, path=folder, master=SimpleNamespace(name="master")
         )
         self.lines: list[str] = []
 

@@ -19,7 +19,7 @@ class Nodes:
     """Answers each connection with the next of the prepared scripts."""
 
     def __init__(self, *scripts: list[Any]) -> None:
-        self.cluster = SimpleNamespace(master=SimpleNamespace(name="lab1"))
+        self.cluster = SimpleNamespace(vars={}, master=SimpleNamespace(name="lab1"))
         self.scripts = list(scripts)
         self.offsets: list[int] = []
 

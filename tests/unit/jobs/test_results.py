@@ -39,7 +39,7 @@ class Nodes:
     """A master whose job folder is a folder here."""
 
     def __init__(self, folder: Path) -> None:
-        self.cluster = SimpleNamespace(master=SimpleNamespace(name="lab1"))
+        self.cluster = SimpleNamespace(vars={}, master=SimpleNamespace(name="lab1"))
         self.folder = folder
         self.damage = ""
 
