@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -199,7 +200,8 @@ def _process(
         finally:
             os.close(writing)
         try:
-            yield process, stream
+            with _ended_like_ctrl_c():
+                yield process, stream
         except KeyboardInterrupt:
             _stop(process)
             raise Interrupted(
@@ -210,6 +212,24 @@ def _process(
         except BaseException:
             _stop(process)
             raise
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Treat a closed terminal and a plain `kill` as Ctrl-C: Ansible must not go on alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

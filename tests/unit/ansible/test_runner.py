@@ -182,7 +182,8 @@ def test_a_playbook_that_never_began(cluster, fake):
     assert caught.value.details[:2] == ["[ERROR]: the role 'x' was not found", "Origin: /y:3"]
 
 
-def test_ctrl_c_stops_ansible_first(cluster, fake, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_stops_ansible_first(cluster, fake, tmp_path, number):
     mark = tmp_path / "stopped"
     fake(
         f"""
@@ -190,22 +191,22 @@ def test_ctrl_c_stops_ansible_first(cluster, fake, tmp_path):
             open({str(mark)!r}, "w").write("cleanly")
             sys.exit(99)
         signal.signal(signal.SIGINT, stop)
-        send("play_start", play="P", roles=True)
+        open({str(tmp_path / "ready")!r}, "w").close()
         time.sleep(60)
         """
     )
 
     def press() -> None:
         deadline = time.monotonic() + 20
-        while not list((tmp_path / "log").glob("*")) and time.monotonic() < deadline:
+        while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(0.8)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     threading.Thread(target=press, daemon=True).start()
     with pytest.raises(Interrupted) as caught:
         run(cluster)
     assert mark.read_text() == "cleanly"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert "again" in caught.value.hint
 
 
