@@ -95,6 +95,26 @@ class Group:
         _write(cpu / "cpu.cfs_period_us", str(PERIOD_US))
         _write(cpu / "cpu.cfs_quota_us", str(quota))
 
+    def limit_inside(self, init: int) -> None:
+        """Repeat the limits where the node sees its topmost group (v2): programs look there.
+
+        They hold without that, so a kernel that does not want this is no failure.
+
+        Args:
+            init: the node's first process.
+        """
+        if not self.unified:
+            return
+        line = Path(f"/proc/{init}/cgroup").read_text().splitlines()[-1]
+        own, there = self.folders[0], ROOT / line.split("::/")[-1]
+        if own not in there.parents:
+            return
+        inside = there.relative_to(own).parts
+        for name in _NEEDED:
+            _write(own / "cgroup.subtree_control", f"+{name}", optional=True)
+        for name in ("memory.max", "cpu.max"):
+            _write(own / inside[0] / name, (own / name).read_text().strip(), optional=True)
+
     def pids(self) -> list[int]:
         """Return the processes in the group and below."""
         found: set[int] = set()

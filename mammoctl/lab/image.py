@@ -12,7 +12,7 @@ from pathlib import Path
 from mammoctl import console, paths
 from mammoctl.errors import LabError, UsageError
 from mammoctl.lab.state import lock
-from mammoctl.lab.system import require_disk
+from mammoctl.lab.system import mounts_below, require_disk, run
 
 # What a bare server has, and no more.
 _INCLUDE = (
@@ -66,12 +66,19 @@ def find(name: str) -> Image:
     return IMAGES[name]
 
 
-def build_argv(image: Image, target: Path, mirror: str) -> list[str]:
-    """Return the command that builds ``image`` into the folder ``target``."""
+def build_argv(image: Image, target: Path, mirror: str, keyring: Path | None = None) -> list[str]:
+    """Return the command that builds ``image`` into the folder ``target``.
+
+    Args:
+        image: what to build.
+        target: folder that must not exist yet.
+        mirror: package mirror; the release's default one when empty.
+        keyring: keys that the packages are signed with; the control machine's own by default.
+    """
     argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={_INCLUDE}"]
     argv.append(f"--components={image.components}")
-    if image.keyring:
-        argv.append(f"--keyring=/usr/share/keyrings/{image.keyring}")
+    if keyring:
+        argv.append(f"--keyring={keyring}")
     argv += [f"--customize-hook={hook}" for hook in _HOOKS]
     return [*argv, image.suite, str(target), *([mirror] if mirror else [])]
 
@@ -96,11 +103,7 @@ def ensure(image: Image, mirror: str = "") -> Path:
     if final.is_dir():
         return final
     require_disk(folder, _BUILD_GIB, f"the image {image.name}")
-    if image.keyring and not Path("/usr/share/keyrings", image.keyring).exists():
-        raise LabError(
-            f"the image {image.name} needs Ubuntu's archive keys to be checked",
-            hint="apt-get install ubuntu-keyring (on Debian: ubuntu-archive-keyring)",
-        )
+    keyring = _keyring(image)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(f"image-{final.name}", wait=True) as fd:
         if final.is_dir():
@@ -109,11 +112,27 @@ def ensure(image: Image, mirror: str = "") -> Path:
         start = time.monotonic()
         temporary = folder / f"{final.name}.part"
         if temporary.exists():
+            for point in reversed(mounts_below(temporary)):
+                run(["umount", point])
             shutil.rmtree(temporary)
-        _build(build_argv(image, temporary, mirror), folder / f"{final.name}.log", fd)
+        _build(build_argv(image, temporary, mirror, keyring), folder / f"{final.name}.log", fd)
         temporary.rename(final)
         console.note(f"    {final.name} in {time.monotonic() - start:.0f} s")
     return final
+
+
+def _keyring(image: Image) -> Path | None:
+    if not image.keyring:
+        return None
+    folders = (Path("/usr/share/keyrings"), paths.cache_dir() / "keyrings")
+    for folder in folders:
+        if (folder / image.keyring).is_file():
+            return folder / image.keyring
+    raise LabError(
+        f"the packages of {image.name} cannot be checked: no {image.keyring} here",
+        hint="apt-get install ubuntu-keyring, or copy that file from an Ubuntu machine's "
+        f"{folders[0]} into {folders[1]}",
+    )
 
 
 def _build(argv: list[str], log: Path, lock_fd: int) -> None:

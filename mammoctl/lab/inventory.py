@@ -72,6 +72,7 @@ def require_own(folder: Path) -> None:
 
 def write(state: LabState, folder: Path) -> None:
     """Write the inventory into ``folder``; the key and known_hosts come from the lab's folder."""
+    made = [path for path in (folder.parent, folder, folder / "group_vars") if not path.exists()]
     (folder / "group_vars").mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "hosts.yml", hosts_yaml(state))
     write_atomically(folder / "group_vars" / "all.yml", group_vars_yaml(state))
@@ -79,7 +80,7 @@ def write(state: LabState, folder: Path) -> None:
     write_atomically(folder / "id_ed25519", (state.dir / "id_ed25519").read_text(), 0o600)
     if (user := os.environ.get("SUDO_UID")) and (grp := os.environ.get("SUDO_GID")):
         # Under sudo the files belong to who called it: the other commands need no root.
-        for path in (folder.parent, folder, folder / "group_vars", *(folder / f for f in _FILES)):
+        for path in (*made, *(folder / name for name in _FILES)):
             os.chown(path, int(user), int(grp))
 
 

@@ -229,8 +229,7 @@ def _require_unmounted(state: LabState) -> None:
     Raises:
         LabError: something is mounted below the lab's folder.
     """
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    if inside := [point for point in points if point.startswith(f"{state.dir}/")]:
+    if inside := system.mounts_below(state.dir):
         raise LabError(
             "something is still mounted in the lab's folder",
             details=inside,

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+from mammoctl import console
 from mammoctl.errors import LabError, UsageError
 from mammoctl.lab import sysctl
 from mammoctl.lab.state import LabState, NodeState
@@ -92,6 +93,24 @@ def require_free(state: LabState) -> None:
             )
 
 
+def dropping_chains(nft_json: str) -> list[str]:
+    """Return the chains of other people that drop forwarded packets by default, in words.
+
+    Args:
+        nft_json: output of ``nft -j list chains``.
+    """
+    chains = [
+        item["chain"]
+        for item in json.loads(nft_json or "{}").get("nftables", [])
+        if "chain" in item
+    ]
+    return [
+        f"table {chain['family']} {chain['table']}, chain {chain['name']}"
+        for chain in chains
+        if chain.get("hook") == "forward" and chain.get("policy") == "drop"
+    ]
+
+
 def _default_mtu() -> int:
     """Return the MTU towards the outside: a larger one on the nodes' cables would lose packets."""
     routes = json.loads(run(["ip", "-j", "-4", "route", "show", "default"]) or "[]")
@@ -144,6 +163,11 @@ def up(state: LabState) -> None:
     run(["nft", "-f", "-"], stdin=remove + rules(state))
     for node in state.nodes:
         _cable(state, node, prefix, mtu)
+    for chain in dropping_chains(run(["nft", "-j", "list", "chains"], check=False)):
+        console.warn(
+            f"this machine drops forwarded packets ({chain}): the nodes may not reach the outside; "
+            f"let {state.subnet} through there (with Docker: chain DOCKER-USER)"
+        )
 
 
 def _cable(state: LabState, node: NodeState, prefix: str, mtu: str) -> None:

@@ -116,6 +116,7 @@ class Supervisor:
                 argv = ["nsenter", "-t", str(pid), "-m", "-p", "sh", "-c", script]
                 if subprocess.run(argv, check=False).returncode != 0:
                     print("supervisor: the node sees the machine's memory and cores", flush=True)
+                self.group.limit_inside(pid)
                 return True
         return False
 

@@ -51,6 +51,12 @@ def succeeds(argv: Sequence[str | Path]) -> bool:
     return done.returncode == 0
 
 
+def mounts_below(folder: Path) -> list[str]:
+    """Return the mount points below ``folder``, the outermost first."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in points if point.startswith(f"{folder}/")]
+
+
 def require_root(command: str) -> None:
     """Refuse to go on without root.
 

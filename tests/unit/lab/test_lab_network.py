@@ -80,3 +80,20 @@ def test_rules_are_one_table_that_keeps_the_outside_out() -> None:
     assert text.count("table ip mammoctl_lab_lab") == 1
     assert "ip saddr 10.177.33.0/24" in text and "masquerade" in text
     assert 'oifname "mlab-lab" iifname != "mlab-lab"' in text and "drop" in text
+
+
+def test_firewalls_that_drop_forwarded_packets_are_found() -> None:
+    chain = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}
+    text = json.dumps(
+        {
+            "nftables": [
+                {"metainfo": {}},
+                {"chain": {**chain, "policy": "drop"}},
+                {"chain": {**chain, "table": "other", "policy": "accept"}},
+                {"chain": {**chain, "hook": "input", "policy": "drop"}},
+                {"chain": {"family": "ip", "table": "filter", "name": "DOCKER"}},
+            ]
+        }
+    )
+    assert network.dropping_chains(text) == ["table ip filter, chain FORWARD"]
+    assert network.dropping_chains("") == []
