@@ -152,6 +152,7 @@ def _build(argv: list[str], log: Path, lock_fd: int) -> None:
             build.wait()
         except KeyboardInterrupt:
             build.terminate()  # it unmounts and removes what it made
+            build.wait()
             raise
     if build.returncode != 0:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
