@@ -8,7 +8,8 @@ import os
 import tempfile
 
 PATH = "/var/lib/mammoctl/manifest.json"
-KINDS = ("packages", "users", "groups", "directories", "files", "blocks", "units", "trees")
+# trees: folders that are ours with all that is in them; directories: folders on the way there, removed when empty.
+KINDS = ("packages", "users", "directories", "trees", "files", "blocks")
 
 
 def load(path: str = PATH) -> dict[str, list[str]]:

@@ -58,41 +58,16 @@ EXAMPLES = r"""
 import grp
 import os
 import pwd
-import re
 import shlex
 import shutil
 import stat
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mammoctl_files_text import with_block
 from ansible.module_utils.mammoctl_manifest import record
 
-BEGIN, END = "# BEGIN mammoctl", "# END mammoctl"
-DISABLED = "#mammoctl: "
 HIDDEN = "(a secret: not shown)\n"
-
-
-def with_block(text, block, disable):
-    """Return ``text`` with our block first and the disabled lines commented out (pure)."""
-    rest = without_block(text)
-    if disable:
-        pattern = re.compile(disable)
-        lines = rest.splitlines(keepends=True)
-        rest = "".join(DISABLED + line if pattern.search(line) else line for line in lines)
-    return "%s\n%s\n%s\n%s" % (BEGIN, block.rstrip("\n"), END, rest)
-
-
-def without_block(text):
-    """Return ``text`` without our block and with the lines back that it had disabled (pure)."""
-    kept, inside = [], False
-    for line in text.splitlines(keepends=True):
-        if line.rstrip("\n") == BEGIN:
-            inside = True
-        elif line.rstrip("\n") == END:
-            inside = False
-        elif not inside:
-            kept.append(line[len(DISABLED) :] if line.startswith(DISABLED) else line)
-    return "".join(kept)
 
 
 def attributes(path):
@@ -184,7 +159,7 @@ class Layer:
                 return
             self.parents(item["path"])
             os.mkdir(item["path"], 0o700)
-            record("directories", [item["path"]])
+            record("trees", [item["path"]])
         self.permissions(item, "0755")
 
     def link(self, item):

@@ -12,7 +12,7 @@ description:
     whether to restart is answered by the node, in every run, by comparing times.
 author: mammoctl
 options:
-  state: {description: What the units must be., type: str, choices: [started, stopped], default: started}
+  state: {description: What the units must be; disabled is stopped for the next boot too., type: str, choices: [started, stopped, disabled], default: started}
   timeout_s: {description: Seconds until every unit must answer., type: int, default: 90}
   units:
     description: The units, in the order of their start (of their stop from the last to the first).
@@ -161,17 +161,18 @@ class Units:
                 self.fail(unit["name"], "nothing answers on %s in time" % ", ".join(waiting))
             time.sleep(0.3)
 
-    def stop(self, unit):
-        """Stop one unit and keep it from the next boot."""
+    def stop(self, unit, for_good):
+        """Stop one unit; for good means that the next boot does not start it either."""
         found = self.show(unit["name"])
         if found.get("LoadState") == "not-found":
             return
         running = found.get("ActiveState") not in ("inactive", "failed")
-        if not running and found.get("UnitFileState") != "enabled":
+        enabled = for_good and found.get("UnitFileState") == "enabled"
+        if not running and not enabled:
             return
-        self.changed.append("%s: stop" % unit["name"])
+        self.changed.append("%s: %s" % (unit["name"], "disable" if enabled else "stop"))
         if not self.module.check_mode:
-            self.systemctl("disable", "--now", unit["name"])
+            self.systemctl(*(["disable", "--now"] if enabled else ["stop"]), unit["name"])
 
 
 def main():
@@ -179,7 +180,7 @@ def main():
     strings = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+            "state": {"type": "str", "choices": ["started", "stopped", "disabled"], "default": "started"},
             "timeout_s": {"type": "int", "default": 90},
             "units": {
                 "type": "list",
@@ -197,9 +198,10 @@ def main():
         supports_check_mode=True,
     )
     units = Units(module)
-    if module.params["state"] == "stopped":
+    state = module.params["state"]
+    if state != "started":
         for unit in reversed(module.params["units"]):
-            units.stop(unit)
+            units.stop(unit, for_good=state == "disabled")
     else:
         deadline = time.monotonic() + module.params["timeout_s"]
         started = [unit for unit in module.params["units"] if units.start(unit)]

@@ -65,7 +65,7 @@ def main():
         for folder in (wanted["home"], os.path.dirname(path)):
             if not os.path.isdir(folder):
                 os.makedirs(folder, 0o700)
-                record("directories", [folder])
+                record("trees", [folder])
             os.chown(folder, account.pw_uid, account.pw_gid)
         if os.path.exists(path):
             command = ["ssh-keygen", "-y", "-f", path]

@@ -1,0 +1,131 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Removes from a node what the manifest says that mammoctl put there, and nothing else."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mammoctl_teardown
+short_description: Remove what mammoctl recorded as its own
+author: mammoctl
+options:
+  keep: {description: Paths that stay, type: list, elements: path, default: []}
+"""
+
+EXAMPLES = r"""
+- name: Remove everything but the data
+  mammoctl_teardown:
+    keep: [/var/lib/hdfs]
+"""
+
+import os
+import pwd
+import shutil
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mammoctl_files_text import without_block
+from ansible.module_utils.mammoctl_manifest import PATH, load, save
+
+
+def is_kept(path, keep):
+    """Tell whether ``path`` is, lies in, or contains something that stays (pure)."""
+    return any(path == k or path.startswith(k + "/") or k.startswith(path + "/") for k in keep)
+
+
+def clear(tree, keep):
+    """Remove a folder with all that is in it but what stays."""
+    if tree in keep or any(tree.startswith(k + "/") for k in keep):
+        return
+    if not is_kept(tree, keep):
+        shutil.rmtree(tree, ignore_errors=True)
+        return
+    for entry in os.scandir(tree):
+        if entry.is_dir(follow_symlinks=False):
+            clear(entry.path, keep)
+        elif not is_kept(entry.path, keep):
+            os.unlink(entry.path)
+
+
+def restore(path):
+    """Take our block out of a file and give its disabled lines back."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        text = stream.read()
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write(without_block(text))
+
+
+def installed(module, names):
+    """Return which packages are there, configured or not."""
+    if not names:
+        return []
+    query = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${binary:Package}\n", *names]
+    _rc, out, _err = module.run_command(query, environ_update={"LC_ALL": "C"})
+    there = {line.split()[-1].split(":")[0] for line in out.splitlines() if line[1:2] != "n"}
+    return [name for name in names if name.split(":")[0] in there]
+
+
+def account_exists(name):
+    """Tell whether there is such an account."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={"keep": {"type": "list", "elements": "path", "default": []}},
+        supports_check_mode=True,
+    )
+    if not os.path.exists(PATH):
+        module.exit_json(changed=False, removed=[])
+    manifest, keep = load(), module.params["keep"]
+    keep = [path for path in keep if os.path.lexists(path)]
+    # A file that only we made goes whole; a file of others loses our block only.
+    blocks = [p for p in manifest["blocks"] if p not in manifest["files"] and os.path.exists(p)]
+    files = [p for p in manifest["files"] if os.path.lexists(p) and not is_kept(p, keep)]
+    trees = [p for p in manifest["trees"] if os.path.isdir(p) and p not in keep]
+    users = [name for name in manifest["users"] if account_exists(name)] if not keep else []
+    packages = installed(module, manifest["packages"])
+    removed = (
+        ["block in %s" % p for p in blocks]
+        + [*files, *trees]
+        + ["user %s" % name for name in users]
+        + ["package %s" % name for name in packages]
+    )
+    diff = {"before": "".join("%s\n" % line for line in removed), "after": ""}
+    if module.check_mode:
+        module.exit_json(changed=True, removed=removed, diff=diff)
+
+    for path in blocks:
+        restore(path)
+    for path in files:
+        os.unlink(path)
+    for path in sorted(trees, key=len, reverse=True):
+        if path != os.path.dirname(PATH):
+            clear(path, [*keep, PATH])
+    for name in users:
+        module.run_command(["userdel", name], check_rc=True)
+    environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    if packages:
+        command = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "purge", *packages]
+        module.run_command(command, check_rc=True, environ_update=environment)
+    module.run_command(["systemctl", "daemon-reload"])
+    if any(path.startswith("/usr/local/share/ca-certificates/") for path in files):
+        module.run_command(["update-ca-certificates", "--fresh"])
+    for path in sorted(manifest["directories"], key=len, reverse=True):
+        if path != os.path.dirname(PATH) and os.path.isdir(path) and not os.listdir(path):
+            os.rmdir(path)
+    if keep:
+        left = [path for path in manifest["trees"] if os.path.isdir(path)]
+        users = manifest["users"]
+        save({**dict.fromkeys(manifest, []), "trees": left, "users": users})
+    else:
+        shutil.rmtree(os.path.dirname(PATH), ignore_errors=True)
+    module.exit_json(changed=True, removed=removed, diff=diff)
+
+
+if __name__ == "__main__":
+    main()
