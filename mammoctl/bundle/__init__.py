@@ -22,9 +22,14 @@ def ensure_bundle(target: Target, *, progress: bool = True, store: Store | None 
 
 
 def ensure_weights(
-    source: str | Path, backbone: str, sha256: str | None = None, *, progress: bool = True
+    source: str | Path,
+    backbone: str,
+    sha256: str | None = None,
+    *,
+    progress: bool = True,
+    store: Store | None = None,
 ) -> Weights | None:
     """Return checked weights; see :func:`mammoctl.bundle.weights.ensure_weights`."""
     from mammoctl.bundle import weights
 
-    return weights.ensure_weights(source, backbone, sha256, progress=progress)
+    return weights.ensure_weights(source, backbone, sha256, progress=progress, store=store)

@@ -75,13 +75,13 @@ def download(
 
 def _get(client: httpx.Client, url: str, path: Path, report: Callable[[int], None]) -> None:
     have = path.stat().st_size if path.is_file() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with client.stream("GET", url, headers=headers) as response:
         response.raise_for_status()
         resumed = response.status_code == 206
         done = have if resumed else 0
         with path.open("ab" if resumed else "wb") as stream:
-            for chunk in response.iter_bytes(1 << 18):
+            for chunk in response.iter_raw():
                 stream.write(chunk)
                 done += len(chunk)
                 report(done)

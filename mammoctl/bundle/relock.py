@@ -21,6 +21,7 @@ from packaging.utils import parse_wheel_filename
 from mammoctl import console
 from mammoctl.bundle import locks, versions
 from mammoctl.bundle.clients import client_error, uv_binary
+from mammoctl.bundle.store import Store
 from mammoctl.errors import BundleError
 
 # The oldest C library among the supported releases is Ubuntu 22.04's 2.35; the newest name that
@@ -135,7 +136,7 @@ def relock(folder: Path, *, upgrade: bool = True) -> list[Path]:
             for package in sorted(packages, key=lambda p: str(p["name"])):
                 file, entry = choose(package, ranking)
                 sha256 = entry["hashes"]["sha256"]
-                size = entry.get("size") or sizes.get(sha256, {}).get("size")
+                size = entry.get("size") or sizes.get(sha256, {}).get("size") or _size(sha256)
                 files[sha256] = {"name": file} | ({"size": size} if size else {})
                 common.setdefault(package["name"], package["version"])
                 lines.append(f"{package['name']}=={package['version']} \\\n")
@@ -148,6 +149,12 @@ def relock(folder: Path, *, upgrade: bool = True) -> list[Path]:
     ordered = sorted(files.items(), key=lambda item: (item[1]["name"], item[0]))
     listing.write_text(json.dumps(dict(ordered), indent=1) + "\n")
     return list(texts)
+
+
+def _size(sha256: str) -> int:
+    """Return the size of a file that the store has; for an index that tells no sizes."""
+    stored = Store().get(sha256)
+    return stored.size if stored else 0
 
 
 def _versions(text: str) -> Iterator[re.Match[str]]:

@@ -60,7 +60,7 @@ def ensure_bundle(target: Target, *, progress: bool = True, store: Store | None 
         ) from None
     except OSError as exc:
         raise BundleError(
-            f"cannot write the artifact store {store.root}: {exc.strerror or exc}",
+            f"cannot fill the artifact store {store.root}: {exc}",
             hint="check the disk, or point MAMMOCTL_CACHE_DIR to another folder",
         ) from exc
 
@@ -186,7 +186,7 @@ def _fill(
     total = sum(pin.size for pin in missing) + sum(job.size for job in extra)
     building = sum(pin.size for pin in sources) * _BUILD_SPACE
     store.require_space(int(total * 1.1) + building + 50_000_000)
-    if show and total:
+    if show and (missing or extra):
         count = len(missing) + len(extra)
         console.note(f"downloading {count} files, {human(total)}, for {target}")
     # The build needs its tools in the store, so they are first and alone.
