@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import time
@@ -27,7 +28,8 @@ _HOOKS = (
     'chmod 0440 "$1/etc/sudoers.d/admin"',
     f'printf "{_SSHD}" > "$1/etc/ssh/sshd_config.d/10-bare.conf"',
     'rm -f "$1"/etc/ssh/ssh_host_*',
-    'chroot "$1" systemctl disable apt-daily.timer apt-daily-upgrade.timer',
+    'for t in apt-daily apt-daily-upgrade; do if [ -e "$1/lib/systemd/system/$t.timer" ]; then '
+    'chroot "$1" systemctl disable $t.timer; fi; done',
     'rm -f "$1/etc/hosts" "$1/etc/resolv.conf"; : > "$1/etc/machine-id"',
 )
 _BUILD_GIB = 1.5
@@ -135,25 +137,33 @@ def _keyring(image: Image) -> Path | None:
     )
 
 
+# Ends with mammoctl, by its own PID namespace all of it, however mammoctl ends.
+_CAGE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--pid", "--mount-proc")
+_REAPER = ("--kill-child", "sh", "-c", '"$@"; exit $?', "sh")
+
+
 def _build(argv: list[str], log: Path, lock_fd: int) -> None:
-    # The build dies with mammoctl, and until it has, it holds the lock: a second build that
-    # starts after a kill -9 cannot meet its remains.
-    with (
-        log.open("w") as output,
-        subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", *argv],
+    reader, writer = os.pipe()
+    with log.open("w") as output:
+        # The lock goes along: after a kill -9 the next build waits until this one has gone.
+        build = subprocess.Popen(
+            [*_CAGE, *_REAPER, *argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=(lock_fd,),
-        ) as build,
-    ):
-        try:
-            build.wait()
-        except KeyboardInterrupt:
-            build.terminate()  # it unmounts and removes what it made
-            build.wait()
-            raise
+            pass_fds=(lock_fd, writer),
+            start_new_session=True,
+        )
+    os.close(writer)
+    try:
+        build.wait()
+    except BaseException:
+        build.kill()
+        build.wait()
+        os.read(reader, 1)  # returns when the last process of the build has gone
+        raise
+    finally:
+        os.close(reader)
     if build.returncode != 0:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         raise LabError(

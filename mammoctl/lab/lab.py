@@ -16,7 +16,7 @@ from mammoctl.lab import state as states
 from mammoctl.lab.plan import Request, differences, plan
 from mammoctl.lab.state import LabState, NodeState
 
-BOOT_SECONDS = 120
+BOOT_SECONDS = 180
 # A provisioned node with TensorFlow takes about this much.
 _NODE_GIB = 3.0
 

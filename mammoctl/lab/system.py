@@ -23,6 +23,7 @@ PROGRAMS = {
     "mount": "mount",
     "nsenter": "util-linux",
     "setpriv": "util-linux",
+    "unshare": "util-linux",
 }
 PACKAGES = sorted(set(PROGRAMS.values()))
 
