@@ -27,6 +27,9 @@ _UNREACHABLE = re.compile(
     r"Connection broken|ConnectException|Could not transfer|tunneling|50[234] )"
 )
 _CERTIFICATE = re.compile(r"(CERTIFICATE_VERIFY_FAILED|certificate verify|PKIX|UnknownIssuer)")
+# What clients add to every failure without saying anything about it.
+_CHATTER = re.compile(r"\[notice\]|\[ERROR\]\s*(To see|Re-run|For more|\[Help|$)")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def uv_binary() -> str:
@@ -70,8 +73,8 @@ def client_error(doing: str, output: str) -> BundleError:
         doing: what was tried, such as ``download numpy``.
         output: what the client wrote; its last lines are shown.
     """
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    details = [line[:200] for line in lines if not line.startswith("[notice]")][-6:]
+    lines = [line.strip() for line in _COLOUR.sub("", output).splitlines() if line.strip()]
+    details = [line[:300] for line in lines if not _CHATTER.match(line)][-6:]
     if _CERTIFICATE.search(output):
         return BundleError(
             f"cannot {doing}: the server's certificate is not trusted here",
@@ -82,8 +85,8 @@ def client_error(doing: str, output: str) -> BundleError:
     if _UNREACHABLE.search(output):
         return BundleError(
             f"cannot {doing}: the network or the index is unreachable",
-            hint="check the network, HTTPS_PROXY and the configured index (pip config list), then "
-            "run the same command again: finished files are kept",
+            hint="check the network, the proxy and the configured mirrors (pip config list, "
+            "~/.m2/settings.xml), then run the same command again: finished files are kept",
             details=details,
         )
     if "No space left on device" in output:

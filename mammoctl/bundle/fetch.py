@@ -38,12 +38,14 @@ class Job:
         title: what to say when it is done.
         size: bytes that it is expected to download.
         work: does it, in the folder given.
+        count: how many files it brings.
         folder: the folder, whose growing size is the progress.
     """
 
     title: str
     size: int
     work: Callable[[Path, Runner], None]
+    count: int = 1
     folder: Path = field(default_factory=Path)
 
 
@@ -83,7 +85,7 @@ def wheel_job(store: Store, pins: Sequence[Pin], python: str, arch: str) -> Job:
 
     first = pins[0]
     title = first.file if len(pins) == 1 else f"{len(pins)} packages from {first.name} on"
-    return Job(title=title, size=sum(p.size for p in pins), work=work)
+    return Job(title=title, size=sum(p.size for p in pins), work=work, count=len(pins))
 
 
 def pip(
@@ -141,7 +143,7 @@ def run_jobs(jobs: Sequence[Job], scratch: Path, *, show: bool) -> None:
     for number, job in enumerate(jobs):
         job.folder = scratch / str(number)
         job.folder.mkdir()
-    total = sum(job.size for job in jobs)
+    total, files = sum(job.size for job in jobs), sum(job.count for job in jobs)
     pool = ThreadPoolExecutor(_WORKERS)
     try:
         with console.progress(transfer=True) as bars:
@@ -153,10 +155,10 @@ def run_jobs(jobs: Sequence[Job], scratch: Path, *, show: bool) -> None:
                 for future in ended:
                     job = pending.pop(future)
                     future.result()
-                    count += 1
+                    count += job.count
                     if show and not console.is_interactive():
                         size = f" ({human(job.size)})" if job.size else ""
-                        console.note(f"  {count}/{len(jobs)} {job.title}{size}")
+                        console.note(f"  {count}/{files} {job.title}{size}")
                 waiting = sum(job.size for job in pending.values())
                 partial = sum(min(_growth(j.folder), j.size) for j in pending.values())
                 bars.update(bar, completed=total - waiting + partial)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
+from functools import cache
 from pathlib import Path
 
 
@@ -33,7 +35,7 @@ class Runner:
             if self._stopped:
                 raise Stopped
             program = subprocess.Popen(
-                argv,
+                [*_dying_with_us(), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -67,6 +69,13 @@ class Runner:
 
 class Stopped(Exception):
     """The run was ended from outside while the program worked."""
+
+
+@cache
+def _dying_with_us() -> tuple[str, ...]:
+    """Return what to put before a program so that it ends when mammoctl is killed outright."""
+    setpriv = shutil.which("setpriv")
+    return (setpriv, "--pdeathsig", "TERM", "--") if setpriv else ()
 
 
 def _end(program: subprocess.Popen[str]) -> None:

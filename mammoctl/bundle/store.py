@@ -184,13 +184,14 @@ class Store:
                 f"cannot write the artifact store {self.root}: {exc.strerror}",
                 hint="point MAMMOCTL_CACHE_DIR to a folder of your own",
             ) from exc
-        scratch = self.root / ".tmp"
+        unfinished = self.root / ".tmp"
         try:
-            shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir()
-            yield scratch
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(exist_ok=True)
+            # A name of its own: a program that outlived a killed run may still write to the old.
+            yield Path(tempfile.mkdtemp(dir=unfinished))
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
             lock.release()
 
     def require_space(self, needed: int) -> None:

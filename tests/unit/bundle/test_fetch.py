@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,11 @@ def test_a_dead_network_is_explained(
     assert len(log.read_text().splitlines()) == 3
 
 
+def test_a_clients_chatter_is_left_out() -> None:
+    output = "\x1b[31m[ERROR] cause\x1b[m\n[ERROR] \n[ERROR] Re-run Maven with -X\n[notice] new pip"
+    assert clients.client_error("do it", output).details == ["[ERROR] cause"]
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [
@@ -202,6 +209,28 @@ def test_a_stopped_runner_ends_its_programs_and_starts_no_more() -> None:
     assert len(outcome) == 1
     with pytest.raises(Stopped):
         runner.run(["true"])
+
+
+def test_a_program_does_not_outlive_a_killed_mammoctl(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from mammoctl.bundle.process import Runner\n"
+        "Runner().run(['sh', '-c', 'echo $$ > pid.new; mv pid.new pid; exec sleep 60'],"
+        " cwd=Path(sys.argv[1]))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    _until((tmp_path / "pid").is_file)
+    child = Path("/proc") / (tmp_path / "pid").read_text().strip() / "cmdline"
+    assert child.is_file()
+    parent.kill()
+    parent.wait()
+    _until(lambda: not child.is_file() or child.read_bytes() == b"")
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_maven_is_asked_for_before_anything_is_fetched(

@@ -105,6 +105,7 @@ def test_the_scratch_folder_is_empty_and_goes_away(store: Store) -> None:
     left.mkdir(parents=True)
     with store.writing() as scratch:
         assert list(scratch.iterdir()) == []
+        assert not left.exists()
         (scratch / "part").write_text("half")
     assert not scratch.exists()
 
