@@ -10,6 +10,11 @@ import numpy.typing as npt
 
 from mammotrain.decode import Floats, Reject, check_shape, stretch
 
+KNOWN = (
+    *("MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR"),
+    *("YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"),
+)
+
 
 def decode_dicom(content: bytes) -> Any:
     """Decode a single-frame DICOM image.
@@ -40,6 +45,9 @@ def decode_dicom(content: bytes) -> Any:
     if "TransferSyntaxUID" not in dataset.file_meta:
         # Without a file header the standard's default transfer syntax applies.
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    photometric = str(dataset.get("PhotometricInterpretation", "")).upper()
+    if photometric not in KNOWN:
+        raise Reject("DICOM with an unknown photometric interpretation")
     try:
         stored = dataset.pixel_array
     except (RuntimeError, NotImplementedError, AttributeError) as error:
@@ -47,7 +55,6 @@ def decode_dicom(content: bytes) -> Any:
     except (ValueError, EOFError, OSError) as error:
         raise Reject("truncated or damaged") from error
 
-    photometric = str(dataset.get("PhotometricInterpretation", "")).upper()
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         return _colour(stored, dataset, photometric)
     values = np.asarray(apply_modality_lut(stored, dataset))

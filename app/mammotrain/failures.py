@@ -51,6 +51,9 @@ KNOWN = (
 def explain(error: BaseException) -> str:
     """Return one line about an error that nothing else has dealt with."""
     text = str(error)
+    raised = re.search(r"mammotrain\.errors\.\w+: (.+)", text)  # by a task, on an executor
+    if raised:
+        return raised.group(1).strip()
     for pattern, message in KNOWN:
         match = re.search(pattern, text)
         if match:

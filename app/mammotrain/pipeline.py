@@ -30,6 +30,9 @@ MAX_FEATURE_BYTES = 2 * 1024**3
 SAMPLES = 4
 MEANINGLESS = "random backbone weights: timings are valid, predictions mean nothing"
 
+NO_WEIGHTS = "no weights file at the --weights address (or use --weights none)"
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
 
 def run(options: argparse.Namespace, progress: Progress) -> None:
     """Do everything; see `cli.parser` for the options.
@@ -38,7 +41,13 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
         TrainError: with a message for the user.
     """
     begin = time.monotonic()
-    options.output.mkdir(parents=True, exist_ok=True)
+    weights = options.weights
+    if weights != "none" and not has_scheme(weights) and not Path(weights).is_file():
+        raise TrainError(NO_WEIGHTS)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"the folder for the results cannot be made: {error.strerror}") from error
     with tempfile.TemporaryDirectory(prefix="mammotrain-") as scratch:
         spark = session.start(progress)
         try:
@@ -103,13 +112,8 @@ def _weights(
         return None
     from pyspark import SparkFiles
 
-    there = (
-        storage.exists(options.weights)
-        if has_scheme(options.weights)
-        else Path(options.weights).is_file()
-    )
-    if not there:
-        raise TrainError("no weights file at the --weights address (or use --weights none)")
+    if has_scheme(options.weights) and not storage.exists(options.weights):
+        raise TrainError(NO_WEIGHTS)
     spark.sparkContext.addFile(options.weights)
     source = Path(SparkFiles.get(options.weights.rsplit("/", 1)[-1]))
     found = file_sha256(source)
@@ -118,6 +122,8 @@ def _weights(
             f"the weights have sha256 {found[:12]}..., not {options.weights_sha256[:12]}...: "
             "the file is damaged or another one"
         )
+    if source.read_bytes()[:8] != HDF5:
+        raise TrainError("the weights file is not HDF5 (.weights.h5 or .h5)")
     copy = scratch / source.name
     shutil.copyfile(source, copy)
     return copy

@@ -50,9 +50,12 @@ def start(progress: Progress) -> Any:
     Raises:
         TrainError: Spark does not start.
     """
-    from pyspark import SparkConf
+    from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        # Under spark-submit the settings are in its JVM: before the connection SparkConf is empty.
+        SparkContext._ensure_initialized()
     conf = SparkConf()
     master = conf.get("spark.master") or "local[*]"
     cores = local_cores(master)

@@ -1,0 +1,87 @@
+import io
+
+import numpy as np
+import pytest
+from mammotrain.decode import Reject, check_checksum, decode
+from packing import encode, phantom
+from PIL import Image
+
+PIXELS = phantom(1, malignant=True)
+
+
+def reference(size=32):
+    return np.asarray(Image.fromarray(PIXELS).resize((size, size), Image.Resampling.BILINEAR))
+
+
+@pytest.mark.parametrize("name", ["PNG", "PPM", "TIFF", "BMP"])
+def test_lossless_formats_give_the_same_pixels(name):
+    result = decode(encode(PIXELS, name), None, 32)
+    assert result.shape == (32, 32, 3)
+    assert result.dtype == np.uint8
+    assert np.array_equal(result, np.repeat(reference()[:, :, None], 3, axis=2))
+
+
+def test_jpeg_is_close():
+    result = decode(encode(PIXELS, "JPEG", quality=95), "jpeg", 32)
+    assert np.abs(result[:, :, 0].astype(int) - reference()).mean() < 2
+
+
+def test_the_declared_format_is_not_believed():
+    assert np.array_equal(decode(encode(PIXELS), "jpeg", 32)[:, :, 0], reference())
+
+
+@pytest.mark.parametrize("name", ["PNG", "TIFF", "PPM"])
+def test_16_bits_are_stretched_to_the_full_range(name):
+    # 12 bits of data in a 16-bit file: without a stretch nearly everything would be black.
+    wide = PIXELS.astype(np.uint16) * 16 + 100
+    result = decode(encode(wide, name), None, 64)
+    expected = (wide - wide.min()) / (wide.max() - wide.min()) * 255
+    assert result.max() == 255
+    assert result.min() == 0
+    assert np.abs(result[:, :, 1] - expected).max() <= 0.51
+
+
+def test_colour_is_kept_and_transparency_dropped():
+    colour = np.dstack([PIXELS, PIXELS // 2, PIXELS // 4, np.full_like(PIXELS, 255)])
+    result = decode(encode(colour), None, 64)
+    assert np.array_equal(result, colour[:, :, :3])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"Smith, Jane: not an image", "not an image of a known format"),
+        (encode(PIXELS)[:600], "truncated or damaged"),
+        (encode(PIXELS, "JPEG")[:500], "truncated or damaged"),
+        (encode(PIXELS[:1, :1]), "smaller than 16 pixels"),
+        (encode(np.full((64, 64), 7, np.uint8)), "one grey value only"),
+        (encode(np.full((64, 64), 700, np.uint16)), "one grey value only"),
+        (encode(np.full((64, 64, 3), 9, np.uint8)), "one grey value only"),
+    ],
+)
+def test_rejects(content, reason):
+    with pytest.raises(Reject, match=f"^{reason}$"):
+        decode(content, "png", 32)
+
+
+def test_several_frames_are_rejected():
+    buffer = io.BytesIO()
+    frames = [Image.fromarray(phantom(i, malignant=False)) for i in range(2)]
+    frames[0].save(buffer, format="TIFF", save_all=True, append_images=frames[1:])
+    with pytest.raises(Reject, match="several frames"):
+        decode(buffer.getvalue(), "tiff", 32)
+
+
+def test_a_bomb_is_rejected_before_it_is_unpacked(monkeypatch):
+    monkeypatch.setattr("mammotrain.decode.MAX_PIXELS", 1000)
+    with pytest.raises(Reject, match="million pixels"):
+        decode(encode(PIXELS), "png", 32)
+
+
+def test_checksums():
+    check_checksum(b"abc", "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD")
+    with pytest.raises(Reject, match="checksum"):
+        check_checksum(b"abd", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    with pytest.raises(Reject, match="empty"):
+        check_checksum(None, None)
