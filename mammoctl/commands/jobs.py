@@ -160,12 +160,18 @@ def kill(job: Job, inventory: Inventory = None) -> None:
 def results(job: Job, into: ResultsDir = Path("results"), inventory: Inventory = None) -> None:
     """Fetch the results of a job (again)."""
     from mammoctl import console
+    from mammoctl.errors import UsageError
     from mammoctl.jobs import submit as jobs
     from mammoctl.jobs.results import fetch
 
     with _connected(inventory) as nodes:
-        name = str(jobs.show(nodes, _resolve(nodes, job))["spec"]["id"])
-        fetched = fetch(nodes, name, into)
+        record = jobs.show(nodes, _resolve(nodes, job))
+        if record["state"]["state"] in ("submitted", "running"):
+            raise UsageError(
+                f"the job {record['spec']['id']} is still {record['state']['state']}",
+                hint=f"watch it to its end: `mammoctl jobs attach {record['spec']['id']}`",
+            )
+        fetched = fetch(nodes, str(record["spec"]["id"]), into)
     console.result(str(fetched.folder))
 
 

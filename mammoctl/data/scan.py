@@ -114,7 +114,7 @@ def _walk(scan: Scan, folder: Path) -> Iterator[tuple[Path, str]]:
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name != "__MACOSX"
         )
-        for name in sorted(files):
+        for name in sorted(name for name in files if not name.startswith(".")):
             path = Path(top) / name
             yield path, path.relative_to(folder).as_posix()
 
@@ -143,9 +143,6 @@ def _from_folders(scan: Scan, folder: Path, pattern: re.Pattern[str] | None) -> 
 
 
 def _looks_like_image(scan: Scan, path: Path, name: str) -> bool:
-    if path.name.startswith("."):
-        scan.ignored += 1
-        return False
     if has_image_suffix(path):
         return True
     try:
@@ -239,7 +236,7 @@ def _count_unnamed(scan: Scan, folder: Path, named: set[str]) -> None:
     for path, name in _walk(scan, folder):
         if name in named or name == "manifest.csv":
             continue
-        if has_image_suffix(path) and not path.name.startswith("."):
+        if has_image_suffix(path):
             unnamed += 1
         else:
             scan.ignored += 1

@@ -61,9 +61,9 @@ def write_state(folder: Path, state: State) -> None:
     temporary.replace(folder / "state.json")
 
 
-def started(state: State, now: float, boot: str) -> State:
+def started(state: State, now: float) -> State:
     """Return the record of a job whose unit begins."""
-    return {**state, "state": "running", "started_at": now, "boot_id": boot}
+    return {**state, "state": "running", "started_at": now}
 
 
 def finished(
@@ -120,14 +120,14 @@ def judged(state: State, active: bool, boot: str, age: float) -> State:
     """
     if state["state"] in ENDED:
         return state
-    if state["state"] == "submitted":
-        if active or age < START_GRACE:
-            return state
-        return {**state, "state": "lost", "reason": "its unit was never started"}
-    if state["boot_id"] != boot:
+    if state["boot_id"] not in ("", boot):
         return {**state, "state": "lost", "reason": "the master was restarted while it ran"}
     if active:
         return state
+    if state["state"] == "submitted":
+        if age < START_GRACE:
+            return state
+        return {**state, "state": "lost", "reason": "its unit was never started"}
     return {**state, "state": "lost", "reason": "its unit is gone without a trace of its end"}
 
 
@@ -232,8 +232,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("value", nargs="?", default="")
     options = parser.parse_args(arguments)
     folder: Path = options.folder
-    if options.command == "start":
-        write_state(folder, started(read_state(folder), time.time(), boot_id()))
+    if options.command == "admit":
+        # not by the unit: a sandbox may show it another id
+        write_state(folder, {**read_state(folder), "boot_id": boot_id()})
+    elif options.command == "start":
+        write_state(folder, started(read_state(folder), time.time()))
     elif options.command == "finish":
         mark = folder / "kill"
         kill = mark.read_text().strip() if mark.exists() else None
@@ -247,8 +250,6 @@ def main(arguments: list[str] | None = None) -> int:
     elif options.command == "show":
         spec = json.loads((folder / "spec.json").read_text())
         _emit({"spec": spec, "state": current(folder)})
-    elif options.command == "boot":
-        _emit(boot_id())
     elif options.command == "files":
         _emit(checksums(folder))
     elif options.command == "list":

@@ -171,7 +171,8 @@ def start(nodes: Nodes, deployment: ClusterFile, spec: JobSpec) -> JobSpec:
     unpack = (
         f"mkdir -p -m 0755 {JOBS_ROOT} && "
         f"install -d -o {spec.user} -g {spec.user} -m 0750 {folder} && "
-        f"runuser -u {spec.user} -- tar -xzf - -C {folder} --no-same-owner"
+        f"runuser -u {spec.user} -- tar -xzf - -C {folder} --no-same-owner && "
+        f"runuser -u {spec.user} -- {SYSTEM_PYTHON} {folder}/agent.py admit {folder}"
     )
     nodes.run(master, unpack, sudo=True, input=archive)
     result = nodes.run(master, unit_argv(deployment, spec), sudo=True, check=False)

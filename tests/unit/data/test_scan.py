@@ -70,8 +70,8 @@ def test_other_files_are_counted_and_empty_or_broken_images_kept(tmp_path: Path)
         "malignant/b.jpg",
         "malignant/c",
     ]
-    assert scan.ignored == 3
-    assert "3 files are no images and stay behind" in scan.warnings
+    assert scan.ignored == 2
+    assert "2 files are no images and stay behind" in scan.warnings
 
 
 def test_pattern_finds_patients_in_names(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ def test_shutdown_of_the_master_is_a_loss_but_a_success_stays_one() -> None:
         (SUBMITTED, False, "b", 5, "submitted"),
         (SUBMITTED, True, "b", 999, "submitted"),
         (SUBMITTED, False, "b", 61, "lost"),
+        ({**SUBMITTED, "boot_id": "b"}, False, "b", 5, "submitted"),
+        ({**SUBMITTED, "boot_id": "b"}, False, "another", 5, "lost"),
         ({**RUNNING, "state": "succeeded"}, False, "another", 999, "succeeded"),
         ({**RUNNING, "state": "killed"}, True, "b", 0, "killed"),
     ],
@@ -112,6 +114,7 @@ def state(folder: Path) -> dict[str, Any]:
 
 
 def test_life_of_a_job_through_the_program(folder: Path) -> None:
+    run("admit", str(folder))
     run("start", str(folder))
     begun = state(folder)
     assert begun["state"] == "running"
