@@ -11,11 +11,7 @@ FACT = "mammoctl_problems"
 
 def problems(checks):
     """Return a line for each check that is not ok: what was seen, what is needed, the mend."""
-    return [
-        f"{check['seen']}; needed: {check['needed']}. {check['mend']}"
-        for check in checks
-        if not check["ok"]
-    ]
+    return [f"{check['seen']}; needed: {check['needed']}. {check['mend']}" for check in checks if not check["ok"]]
 
 
 class ActionModule(ActionBase):

@@ -5,10 +5,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
+
+
+def flattened(items):
+    """Return the items, and those of lists among them, in one list."""
+    return [inner for item in items for inner in ([item] if isinstance(item, Mapping) else list(item))]
 
 
 class ActionModule(ActionBase):
@@ -21,7 +27,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         items = []
-        for wanted in arguments.get("items") or []:
+        for wanted in flattened(arguments.get("items") or []):
             item = dict(wanted)
             if not item.pop("when", True):
                 continue
@@ -31,9 +37,9 @@ class ActionModule(ActionBase):
                 item["secret_content"] = item.pop("content")
             items.append(item)
         arguments["items"] = items
-        return self._execute_module(
-            module_name="mammoctl_files", module_args=arguments, task_vars=task_vars
-        )
+        result = self._execute_module(module_name="mammoctl_files", module_args=arguments, task_vars=task_vars)
+        result.pop("invocation", None)  # the files' texts, again
+        return result
 
     def _render(self, name, task_vars):
         """Return the text of one of the role's templates; it may include its neighbours."""
@@ -43,9 +49,7 @@ class ActionModule(ActionBase):
             **task_vars,
             "ansible_managed": "Made by mammoctl: changes here are overwritten",
         }
-        templar = self._templar.copy_with_new_env(
-            searchpath=[os.path.dirname(path)], available_variables=variables
-        )
+        templar = self._templar.copy_with_new_env(searchpath=[os.path.dirname(path)], available_variables=variables)
         rendered = templar.template(trust_as_template(text))
         if not isinstance(rendered, str):
             raise AnsibleError(f"{name} did not render to text")

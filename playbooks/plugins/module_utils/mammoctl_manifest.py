@@ -15,7 +15,7 @@ KINDS = ("packages", "users", "directories", "trees", "files", "blocks")
 def load(path: str = PATH) -> dict[str, list[str]]:
     """Return kind -> names in the order of their making; empty lists before the first record."""
     try:
-        with open(path, encoding="utf-8") as stream:  # noqa: PTH123  modules run on any Python
+        with open(path, encoding="utf-8") as stream:
             found = json.load(stream)
     except FileNotFoundError:
         found = {}

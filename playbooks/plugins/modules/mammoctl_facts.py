@@ -90,9 +90,7 @@ def missing_packages(wanted):
     if not wanted:
         return []
     query = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package}\n", *wanted]
-    done = subprocess.run(
-        query, capture_output=True, text=True, check=False, env=dict(os.environ, LC_ALL="C")
-    )
+    done = subprocess.run(query, capture_output=True, text=True, check=False, env=dict(os.environ, LC_ALL="C"))
     installed = {line.split()[-1] for line in done.stdout.splitlines() if line[1:2] == "i"}
     return [name for name in wanted if name not in installed]
 

@@ -91,9 +91,7 @@ class Layer:
     def note(self, path, before, after):
         """Remember one change and how it looks."""
         self.changed.append(path)
-        self.diff.append(
-            {"before_header": path, "after_header": path, "before": before, "after": after}
-        )
+        self.diff.append({"before_header": path, "after_header": path, "before": before, "after": after})
 
     def user(self, wanted):
         """Create a system account when there is none."""
@@ -173,9 +171,7 @@ class Layer:
             return
         self.parents(path)
         if os.path.isdir(path) and not os.path.islink(path):
-            self.module.fail_json(
-                msg="%s is a folder that mammoctl did not make: move it away" % path
-            )
+            self.module.fail_json(msg="%s is a folder that mammoctl did not make: move it away" % path)
         record("files", [path])
         temporary = path + ".mammoctl-new"
         if os.path.lexists(temporary):
@@ -238,9 +234,7 @@ class Layer:
         rc, out, err = self.module.run_command(command)
         if rc:
             said = "(a secret: not shown)" if item["secret_content"] else (err or out).strip()
-            self.module.fail_json(
-                msg="%s is not valid, the old one was kept: %s" % (item["path"], said)
-            )
+            self.module.fail_json(msg="%s is not valid, the old one was kept: %s" % (item["path"], said))
 
 
 def main():

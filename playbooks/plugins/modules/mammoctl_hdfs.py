@@ -70,9 +70,7 @@ class NameNode:
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
-            raise RuntimeError(
-                "%s %s: %s" % (operation, path, error.read().decode()[:500])
-            ) from error
+            raise RuntimeError("%s %s: %s" % (operation, path, error.read().decode()[:500])) from error
 
     def state(self):
         """Return (safe mode text or '', number of live DataNodes)."""

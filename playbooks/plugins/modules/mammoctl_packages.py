@@ -49,9 +49,7 @@ def missing(module, wanted):
 def lists_age_s():
     """Return the age of the package lists in seconds; infinite when there are none."""
     try:
-        names = [
-            name for name in os.listdir(LISTS) if name.endswith("Packages") or "_Packages" in name
-        ]
+        names = [name for name in os.listdir(LISTS) if name.endswith("Packages") or "_Packages" in name]
         newest = max(os.stat(os.path.join(LISTS, name)).st_ctime for name in names)
         stamp = "/var/lib/apt/periodic/update-success-stamp"
         if os.path.exists(stamp):
@@ -100,9 +98,7 @@ def main():
         """Run apt-get; return its output, or fail with what it said."""
         end = time.monotonic() + timeout
         while True:
-            rc, out, err = module.run_command(
-                [*base, *arguments], environ_update=ENVIRONMENT, umask=0o022
-            )
+            rc, out, err = module.run_command([*base, *arguments], environ_update=ENVIRONMENT, umask=0o022)
             if rc == 0:
                 return out
             if "Could not get lock" not in err or time.monotonic() > end:
@@ -110,12 +106,10 @@ def main():
             time.sleep(5)
         said = "\n".join(line for line in (err or out).splitlines() if line.strip())[-1500:]
         if "Could not get lock" in err:
-            mend = (
-                "Another package manager is running on the node: wait for it, then run this again."
-            )
+            mend = "Another package manager is running on the node: wait for it, then run this again."
         else:
             mend = "Make 'apt-get %s' work on the node, then run this again." % " ".join(arguments)
-        module.fail_json(msg="apt-get %s failed: %s\n%s" % (arguments[0], said, mend), rc=rc)
+        return module.fail_json(msg="apt-get %s failed: %s\n%s" % (arguments[0], said, mend), rc=rc)
 
     refreshed = lists_age_s() > module.params["lists_valid_s"]
     if refreshed:

@@ -12,7 +12,11 @@ description:
     whether to restart is answered by the node, in every run, by comparing times.
 author: mammoctl
 options:
-  state: {description: What the units must be; disabled is stopped for the next boot too., type: str, choices: [started, stopped, disabled], default: started}
+  state:
+    description: What the units must be; disabled is stopped for the next boot, too.
+    type: str
+    choices: [started, stopped, disabled]
+    default: started
   timeout_s: {description: Seconds until every unit must answer., type: int, default: 90}
   units:
     description: The units, in the order of their start (of their stop from the last to the first).
@@ -180,7 +184,11 @@ def main():
     strings = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["started", "stopped", "disabled"], "default": "started"},
+            "state": {
+                "type": "str",
+                "choices": ["started", "stopped", "disabled"],
+                "default": "started",
+            },
             "timeout_s": {"type": "int", "default": 90},
             "units": {
                 "type": "list",
@@ -209,9 +217,7 @@ def main():
             for unit in started:
                 units.wait(unit, deadline)
     after = "".join("%s\n" % line for line in units.changed)
-    module.exit_json(
-        changed=bool(units.changed), actions=units.changed, diff={"before": "", "after": after}
-    )
+    module.exit_json(changed=bool(units.changed), actions=units.changed, diff={"before": "", "after": after})
 
 
 if __name__ == "__main__":

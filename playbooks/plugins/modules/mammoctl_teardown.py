@@ -121,7 +121,7 @@ def main():
     if keep:
         left = [path for path in manifest["trees"] if os.path.isdir(path)]
         users = manifest["users"]
-        save({**dict.fromkeys(manifest, []), "trees": left, "users": users})
+        save({**{kind: [] for kind in manifest}, "trees": left, "users": users})
     else:
         shutil.rmtree(os.path.dirname(PATH), ignore_errors=True)
     module.exit_json(changed=True, removed=removed, diff=diff)
