@@ -19,7 +19,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
 from mammoctl import console
-from mammoctl.bundle import locks, versions
+from mammoctl.bundle import locks, model, versions
 from mammoctl.bundle.clients import client_error, uv_binary
 from mammoctl.bundle.store import Store
 from mammoctl.errors import BundleError
@@ -51,6 +51,11 @@ def tags(python: str, arch: str) -> list[Tag]:
     ]
 
 
+def ranks(python: str, arch: str) -> dict[Tag, int]:
+    """Return the position of each accepted tag, the best first."""
+    return {tag: rank for rank, tag in reversed(list(enumerate(tags(python, arch))))}
+
+
 def choose(package: dict[str, Any], ranking: dict[Tag, int]) -> tuple[str, dict[str, Any]]:
     """Return name and entry of the one file of ``package`` to pin: the best wheel, or the source.
 
@@ -64,9 +69,9 @@ def choose(package: dict[str, Any], ranking: dict[Tag, int]) -> tuple[str, dict[
     best: tuple[int, str, dict[str, Any]] | None = None
     for wheel in package.get("wheels", []):
         name = _file_name(wheel)
-        ranks = [ranking[tag] for tag in parse_wheel_filename(name)[3] if tag in ranking]
-        if ranks and (best is None or min(ranks) < best[0]):
-            best = (min(ranks), name, wheel)
+        rank = min((ranking[t] for t in parse_wheel_filename(name)[3] if t in ranking), default=-1)
+        if rank >= 0 and (best is None or rank < best[0]):
+            best = (rank, name, wheel)
     if best is not None:
         return best[1], best[2]
     if "sdist" in package and not package.get("wheels"):
@@ -104,6 +109,55 @@ def _targets() -> Iterator[tuple[str, str, str]]:
             yield python, arch, variant
 
 
+def repin_uv(text: str, version: str, sums: dict[str, str]) -> str:
+    """Return ``versions.yml`` with another uv, its comments and everything else untouched.
+
+    Args:
+        text: the file.
+        version: uv's version.
+        sums: the sha256 of its wheel by architecture.
+
+    Raises:
+        BundleError: the file has no ``uv`` part of the expected form.
+    """
+    lines = [f'  uv:\n    default: "{version}"\n    sha256:\n      "{version}":\n']
+    lines += [f"        {arch}: {sums[arch]}\n" for arch in sorted(sums, reverse=True)]
+    pattern = r"(?m)^  uv:\n    default: .*\n    sha256:\n(?: {6,}.*\n)+"
+    changed, count = re.subn(pattern, "".join(lines), text)
+    if count != 1:
+        raise BundleError("versions.yml has no part `uv` with default and sha256")
+    return changed
+
+
+def relock_uv(folder: Path, pinned: Path) -> str:
+    """Pin the control machine's uv for the nodes too; return its version.
+
+    Args:
+        folder: where ``control.txt`` lies.
+        pinned: ``versions.yml``; rewritten when uv's version changed.
+
+    Raises:
+        BundleError: the control machine's lock has no uv, or it cannot be resolved.
+    """
+    found = re.search(r"(?m)^uv==(\S+)", (folder / "control.txt").read_text())
+    if found is None:
+        raise BundleError(f"{folder / 'control.txt'} pins no uv")
+    sums = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch, "uv.in")
+        source.write_text(f"uv=={found[1]}\n")
+        for arch in model.ARCHITECTURES:
+            python = versions.python_minors()[0]
+            (package,) = _compile(source, python, arch, None, Path(scratch))
+            ranking = ranks(python, arch)
+            sums[arch] = choose(package, ranking)[1]["hashes"]["sha256"]
+    before = pinned.read_text()
+    after = repin_uv(before, found[1], sums)
+    if after != before:
+        pinned.write_text(after)
+    return found[1]
+
+
 def relock(folder: Path, *, upgrade: bool = True) -> list[Path]:
     """Write all locks and the list of their files into ``folder``; return the locks' paths.
 
@@ -131,7 +185,7 @@ def relock(folder: Path, *, upgrade: bool = True) -> list[Path]:
             packages = _compile(
                 source, python, arch, constraints if common else None, Path(scratch)
             )
-            ranking = {tag: rank for rank, tag in reversed(list(enumerate(tags(python, arch))))}
+            ranking = ranks(python, arch)
             lines = []
             for package in sorted(packages, key=lambda p: str(p["name"])):
                 file, entry = choose(package, ranking)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from mammoctl import paths
 from mammoctl.errors import BundleError
+
+
+def path() -> Path:
+    """Return the file with the pinned versions."""
+    return paths.project_root() / "playbooks" / "group_vars" / "all" / "versions.yml"
 
 
 @cache
@@ -19,12 +25,11 @@ def load() -> dict[str, Any]:
     """
     import yaml
 
-    path = paths.project_root() / "playbooks" / "group_vars" / "all" / "versions.yml"
     try:
-        versions: dict[str, Any] = yaml.safe_load(path.read_text())["mammoctl_versions"]
+        versions: dict[str, Any] = yaml.safe_load(path().read_text())["mammoctl_versions"]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as exc:
         raise BundleError(
-            f"cannot read the pinned versions in {path}: {exc}",
+            f"cannot read the pinned versions in {path()}: {exc}",
             hint="the installation is damaged: install mammoctl again",
         ) from exc
     return versions

@@ -156,9 +156,13 @@ def lock(
         bool, typer.Option("--keep", help="Keep the locked versions where node.in allows them.")
     ] = False,
 ) -> None:
-    """Resolve the nodes' environments anew and write the locks (in a checkout only)."""
+    """Resolve the nodes' environments anew and write the locks (in a checkout only).
+
+    The nodes' uv becomes the control machine's. Versions that have no lock (Spark's HDFS jar,
+    releases) are edited by hand in playbooks/group_vars/all/versions.yml.
+    """
     from mammoctl import console, paths
-    from mammoctl.bundle import locks, relock
+    from mammoctl.bundle import locks, relock, versions
     from mammoctl.errors import UsageError
 
     if not paths.in_checkout():
@@ -166,7 +170,8 @@ def lock(
             "the locks belong to the project's source", hint="run this in a checkout of mammoctl"
         )
     written = relock.relock(locks.folder(), upgrade=not keep)
-    console.result(f"{len(written)} locks in {locks.folder()}")
+    uv = relock.relock_uv(locks.folder(), versions.path())
+    console.result(f"{len(written)} locks in {locks.folder()}; uv {uv} in {versions.path()}")
 
 
 def register(root: typer.Typer) -> None:
