@@ -118,12 +118,11 @@ class Group:
     def pids(self) -> list[int]:
         """Return the processes in the group and below."""
         found: set[int] = set()
-        for top in self.tops:
-            for path in (top, *top.rglob("*/")):
-                try:
-                    found.update(int(pid) for pid in (path / "cgroup.procs").read_text().split())
-                except OSError:  # it has just gone, or is a threaded group
-                    continue
+        for path in self._subgroups():
+            try:
+                found.update(int(pid) for pid in (path / "cgroup.procs").read_text().split())
+            except OSError:  # it has just gone, or is a threaded group
+                continue
         return sorted(found)
 
     def kill(self, timeout: float = 20) -> None:
@@ -145,11 +144,13 @@ class Group:
 
     def remove(self) -> None:
         """Remove the group, which must be empty."""
-        for top in self.tops:
-            for path in sorted(top.rglob("*/"), reverse=True):
+        for path in sorted(self._subgroups(), reverse=True):
+            if not (self.scope and path in self.tops):  # systemd removes its own
                 _rmdir(path)
-            if not self.scope:  # systemd removes its own
-                _rmdir(top)
+
+    def _subgroups(self) -> list[Path]:
+        """Return the groups of the node; they may come and go while it runs."""
+        return [Path(found[0]) for top in self.tops for found in os.walk(top)]
 
     def memory(self) -> tuple[int, str]:
         """Return the bytes in use and the text of ``memory.stat``."""

@@ -43,6 +43,7 @@ class Image:
     suite: str
     keyring: str = ""
     components: str = "main"
+    unified: bool = False  # its systemd no longer runs on cgroups v1
 
 
 IMAGES = {
@@ -52,7 +53,9 @@ IMAGES = {
         Image("debian13", "trixie"),
         Image("ubuntu22.04", "jammy", "ubuntu-archive-keyring.gpg", "main,universe"),
         Image("ubuntu24.04", "noble", "ubuntu-archive-keyring.gpg", "main,universe"),
-        Image("ubuntu26.04", "resolute", "ubuntu-archive-keyring.gpg", "main,universe"),
+        Image(
+            "ubuntu26.04", "resolute", "ubuntu-archive-keyring.gpg", "main,universe", unified=True
+        ),
     )
 }
 

@@ -13,7 +13,7 @@ from mammoctl import console
 from mammoctl.errors import LabError
 from mammoctl.lab import cgroups, image, inventory, network, node, remote, rootfs, system
 from mammoctl.lab import state as states
-from mammoctl.lab.plan import Request, differences, plan
+from mammoctl.lab.plan import Request, completed, differences, plan
 from mammoctl.lab.state import LabState, NodeState
 
 BOOT_SECONDS = 180
@@ -89,6 +89,7 @@ def up(request: Request, inventory_dir: Path) -> LabState:
         state = states.load(request.name)
         if state is not None and not state.complete:
             console.step("removing what an interrupted command left")
+            request = completed(request, state)
             _remove(state)
             state = None
         if state is not None and (found := differences(request, state)):

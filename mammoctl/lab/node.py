@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from mammoctl.errors import LabError
-from mammoctl.lab import cgroups, limits, network, rootfs
+from mammoctl.lab import cgroups, image, limits, network, rootfs
 from mammoctl.lab.state import LabState, NodeState, write_atomically
 
 _ENVIRONMENT = {
@@ -103,6 +103,7 @@ def _start(state: LabState, node: NodeState, lock_fd: int) -> None:
         "cores": node.cores,
     }
     write_atomically(folder / "run.json", json.dumps(run, indent=2) + "\n")
+    unified = {"UNIFIED_CGROUP_HIERARCHY": "1"} if image.find(node.image).unified else {}
     with (folder / "console.log").open("ab") as log:
         process = subprocess.Popen(
             [*group.launcher(), sys.executable, "-m", "mammoctl.lab.supervise", str(folder)],
@@ -110,7 +111,7 @@ def _start(state: LabState, node: NodeState, lock_fd: int) -> None:
             stdout=log,
             stderr=log,
             cwd="/",
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **_ENVIRONMENT, **unified},
             start_new_session=True,
             pass_fds=(lock_fd,),  # the supervisor holds the lock on from here
         )

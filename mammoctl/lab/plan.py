@@ -53,26 +53,30 @@ def plan(request: Request) -> LabState:
     return LabState(name, str(subnet), gateway, request.mirror or "", nodes)
 
 
+def completed(request: Request, there: LabState) -> Request:
+    """Return ``request`` with what it leaves open taken from the lab that is there."""
+    if request.nodes not in (None, len(there.nodes)):
+        return request
+    return Request(
+        request.name,
+        len(there.nodes),
+        request.image or ",".join(one.image for one in there.nodes),
+        there.mirror if request.mirror is None else request.mirror,
+        request.memory or ",".join(str(one.memory_mb) for one in there.nodes),
+        request.cpus or ",".join(str(one.cpus) for one in there.nodes),
+        request.subnet or there.subnet,
+    )
+
+
 def differences(request: Request, there: LabState) -> list[str]:
     """Return the options of ``request`` that the existing lab does not have, in words.
 
     Raises:
         UsageError: an option has a value that cannot be.
     """
-    count = request.nodes or len(there.nodes)
-    if count != len(there.nodes):
-        return [f"--nodes {count} (it has {len(there.nodes)})"]
-    wanted = plan(
-        Request(
-            request.name,
-            count,
-            request.image or ",".join(one.image for one in there.nodes),
-            there.mirror if request.mirror is None else request.mirror,
-            request.memory or ",".join(str(one.memory_mb) for one in there.nodes),
-            request.cpus or ",".join(str(one.cpus) for one in there.nodes),
-            request.subnet or there.subnet,
-        )
-    )
+    if request.nodes not in (None, len(there.nodes)):
+        return [f"--nodes {request.nodes} (it has {len(there.nodes)})"]
+    wanted = plan(completed(request, there))
     pairs: list[tuple[str, object, object]] = [
         ("--subnet", wanted.subnet, there.subnet),
         ("--mirror", wanted.mirror or "default", there.mirror or "default"),

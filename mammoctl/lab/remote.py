@@ -78,7 +78,7 @@ def wait_until_ready(state: LabState, one: NodeState, timeout: float) -> str:
     """
     deadline = time.monotonic() + timeout
     command = ssh_argv(state.dir, one, "systemctl is-system-running --wait")
-    said = ""
+    said = f"sshd does not answer within {timeout:.0f} s"
     while time.monotonic() < deadline and not node.cancelled.is_set():
         if node.supervisor_pid(state, one) is None:
             said = "it switched itself off"
@@ -96,14 +96,14 @@ def wait_until_ready(state: LabState, one: NodeState, timeout: float) -> str:
                 timeout=max(1.0, deadline - time.monotonic()),
             )
         except subprocess.TimeoutExpired:
-            said = "its units do not get ready"
+            said = f"its units are not ready after {timeout:.0f} s"
             break
         if done.returncode != _UNREACHABLE and done.stdout.strip() in ("running", "degraded"):
             return done.stdout.strip()
         said = (done.stderr or done.stdout).strip()
         node.cancelled.wait(0.2)
     raise LabError(
-        f"node {one.name} did not come up within {timeout:.0f} s",
+        f"node {one.name} did not come up",
         details=[*node.console_tail(state, one), *said.splitlines()[-1:]],
         hint=f"its console: {state.node_dir(one) / 'console.log'}; `mammoctl lab up` tries again",
     )

@@ -84,10 +84,11 @@ def fingerprint() -> set[str]:
 
     links = [link["ifname"] for link in json.loads("".join(out("ip", "-j", "link")))]
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    cgroups = [str(path) for path in Path("/sys/fs/cgroup").rglob("mammoctl*")]
+    groups = Path("/sys/fs/cgroup")
+    cgroups = [str(path) for path in (*groups.glob("mammoctl*"), *groups.glob("*/mammoctl*"))]
     folders = [str(path) for path in (*Path("/var/lib").glob("mammoctl/labs/*"),)]
     folders += [str(path) for path in Path("/run/systemd/nspawn").glob("*/*")]
-    folders += [str(path) for path in Path("/run/lock").glob("*")]
+    folders += [str(path) for path in Path("/run/lock").glob("mammoctl-lab-labgone*")]
     folders += [str(path) for path in Path("/run").glob("netns/*")]
     processes = [
         line for line in out("ps", "-eo", "args") if "systemd-nspawn" in line or "supervise" in line
