@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from typing import Annotated
 
@@ -53,6 +54,8 @@ def main() -> None:
     from mammoctl import console
     from mammoctl.errors import Interrupted, MammoctlError
 
+    # A polite end from outside cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     interrupted = Interrupted("interrupted", hint="run the same command again to go on")
     try:
         app()
