@@ -385,6 +385,65 @@ def test_an_interrupted_up_can_be_repeated(
     assert_nothing_new(before)
 
 
+def kill_when(lab: Cli, says: str, *words: str) -> None:
+    """Start a command and kill -9 it when it says something on standard error."""
+    with subprocess.Popen(
+        lab.argv(*words), cwd=lab.cwd, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if says in line:
+                process.kill()
+                break
+        else:
+            pytest.fail(f"{words} never said {says!r}")
+
+
+def test_snapshot_restore_and_down_can_be_repeated_after_a_kill(tmp_path: Path) -> None:
+    before = fingerprint()
+    lab = Cli("labgone", tmp_path)
+    lab("up", "--nodes", "1", "--memory", "512m", "--subnet", OTHER_SUBNET)
+    lab.node("labgone1", "echo one > file; sync")
+    kill_when(lab, "shutting down", "snapshot", "one")
+    lab("snapshot", "one")
+    kill_when(lab, "starting", "snapshot", "two")
+    lab("snapshot", "two")
+    assert lab.node("labgone1", "cat file; echo two > file; sync") == "one"
+    kill_when(lab, "killing", "restore", "one")
+    lab("restore", "one")
+    assert lab.node("labgone1", "cat file; echo three > file; sync") == "one"
+    kill_when(lab, "starting", "restore", "two")
+    lab("restore", "two")
+    assert lab.node("labgone1", "cat file") == "one"
+    kill_when(lab, "removing", "down")
+    lab("down")
+    assert_nothing_new(before)
+
+
+def test_a_lab_comes_back_after_the_machine_restarted(tmp_path: Path) -> None:
+    before = fingerprint()
+    lab = Cli("labgone", tmp_path)
+    lab("up", "--nodes", "1", "--memory", "512m", "--subnet", OTHER_SUBNET)
+    lab("snapshot", "bare")
+    lab.node("labgone1", "echo kept > file; sync")
+    # what a restart takes away
+    lab("stop", "--kill")
+    state = states.require("labgone")
+    folder = state.node_dir(state.nodes[0])
+    system.run(["umount", folder / "root"])
+    system.run(["umount", folder / "netns"])
+    system.run(["ip", "link", "del", state.bridge])
+    system.run(["nft", "delete", "table", "ip", state.table])
+    group = cgroups.group(state.cgroup, "labgone1")
+    group.remove()
+    cgroups.remove_parents(group)
+    assert lab.states() == {"labgone1": "off"}
+    lab("up")
+    assert lab.node("labgone1", "cat file") == "kept"
+    lab("down")
+    assert_nothing_new(before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_image_build_can_be_repeated(
