@@ -14,7 +14,7 @@ author: mammoctl
 options:
   packages: {description: Debian packages to look for., type: list, elements: str, default: []}
   users: {description: Users to look for., type: list, elements: str, default: []}
-  paths: {description: Paths to look at., type: list, elements: str, default: []}
+  paths: {description: Paths or patterns to look at., type: list, elements: str, default: []}
   ports: {description: TCP ports or FIRST-LAST ranges to look at., type: list, elements: str, default: []}
   disks: {description: Folders whose file system's free space matters., type: list, elements: str, default: []}
   control_time: {description: The control machine's clock in seconds since 1970., type: float, default: 0}
@@ -105,7 +105,9 @@ def user_of(name):
 
 
 def path_of(path):
-    """Return what lies at ``path``, or None."""
+    """Return what lies at ``path`` (the first match of a pattern), or None."""
+    if "*" in path:
+        path = next(glob.iglob(path), path)
     try:
         found = os.lstat(path)
     except OSError:

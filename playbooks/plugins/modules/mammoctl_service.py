@@ -27,6 +27,7 @@ options:
       name: {description: Name with suffix., type: str, required: true}
       files: {description: What it reads when it starts., type: list, elements: str, default: []}
       reload: {description: Reload instead of restart., type: bool, default: false}
+      probe: {description: Fails when the unit has lost its effect., type: list, elements: str, default: []}
       ready: {description: Each HOST:PORT that must accept a connection., type: list, elements: str, default: []}
       check_changed: {description: In check mode only; whether its files would change., type: bool, default: false}
 """
@@ -133,6 +134,7 @@ class Units:
         elif (
             found.get("NeedDaemonReload") == "yes"
             or is_stale(found, unit["files"], time.time(), time.clock_gettime(time.CLOCK_MONOTONIC))
+            or (unit["probe"] and self.module.run_command(unit["probe"])[0])
             or (check and unit["check_changed"])
         ):
             actions.append("reload" if unit["reload"] else "restart")
@@ -198,6 +200,7 @@ def main():
                     "name": {"type": "str", "required": True},
                     "files": strings,
                     "reload": {"type": "bool", "default": False},
+                    "probe": strings,
                     "ready": strings,
                     "check_changed": {"type": "bool", "default": False},
                 },
