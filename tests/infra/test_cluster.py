@@ -1,6 +1,7 @@
 """The cluster as a whole: what the master says, and a real job on every worker."""
 
 import json
+import re
 import time
 import uuid
 
@@ -10,7 +11,8 @@ from infra_support import PROGRAMS, Node, expect
 from mammoctl import spark_master
 
 TIMEOUT = 150  # seconds for the job, its start included
-WAIT = "wait until the running applications have ended, or stop them; then verify again"
+WAIT = "wait until the machines have less to do, or stop other applications; then verify again"
+REASON = re.compile(r"(Caused by: )?[\w.]*(Exception|Error)\b.*|.* (ERROR|FATAL) .*")
 
 
 def read_master(master: Node) -> spark_master.MasterState:
@@ -39,7 +41,9 @@ def run_job(master: Node) -> dict:
         master.host.run("rm -rf -- %s", folder)
     lines = done.stdout.strip().splitlines()
     answer = json.loads(lines[-1]) if done.rc == 0 and lines else {}
-    return {"rc": done.rc, "said": done.stderr, "wall": time.monotonic() - began, **answer}
+    # spark-submit puts a Python program's errors on its standard output.
+    said = f"{done.stderr}\n{done.stdout}"
+    return {"rc": done.rc, "said": said, "wall": time.monotonic() - began, **answer}
 
 
 @pytest.fixture(scope="session")
@@ -97,16 +101,22 @@ def test_no_strangers(state, cluster):
 
 def test_job(job, master):
     """A real job ends well: it writes to the cluster's storage and reads it back."""
-    if job["rc"] == 124 and (busy := read_master(master).activeapps):
-        names = ", ".join(str(app.get("name")) for app in busy)
-        expect(False, f"the job found no free worker within {TIMEOUT} s beside: {names}", WAIT)
-    said = [line for line in job["said"].splitlines() if line.strip()]
-    errors = [line for line in said if "ERROR" in line or "Exception" in line or "Error" in line]
+    if job["rc"] == 124:
+        busy = ", ".join(str(app.get("name")) for app in read_master(master).activeapps)
+        beside = f" beside: {busy}" if busy else ""
+        load = master.text("cut -d' ' -f1 /proc/loadavg").strip()
+        expect(
+            False,
+            f"it did not end within {TIMEOUT} s{beside} (load of {master.name}: {load})",
+            WAIT,
+        )
+    said = [line.strip() for line in job["said"].splitlines() if line.strip()]
+    reasons = [line for line in said if REASON.match(line)]
     expect(
         job["rc"] == 0,
-        f"it ended with status {job['rc']}:\n" + "\n".join((errors or said)[-6:]),
-        f"see the executors' logs below /var/lib/spark/work, and journalctl -u spark-worker; "
-        f"it was submitted on {master.name}",
+        f"it ended with status {job['rc']}:\n" + "\n".join((reasons or said)[-6:]),
+        f"on {master.name} and the workers: sudo journalctl -u spark-master -u spark-worker; "
+        "executors' logs are below /var/lib/spark/work",
     )
     lines = sum(task["lines"] for task in job["tasks"])
     total = sum(task["sum"] for task in job["tasks"])
