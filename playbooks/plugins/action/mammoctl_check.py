@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         """Add the problems found by ``checks``; with ``report`` fail when there are any."""
         result = super().run(tmp, task_vars)
-        known = list(task_vars.get(FACT, []))
+        known = list(task_vars.get("ansible_facts", {}).get(FACT, []))
         found = problems(self._task.args.get("checks") or [])
         known += [line for line in found if line not in known]
         result["changed"] = False

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
@@ -29,11 +30,11 @@ class ActionModule(ActionBase):
         items = []
         for wanted in flattened(arguments.get("items") or []):
             item = dict(wanted)
-            if not item.pop("when", True):
+            if not boolean(item.pop("when", True)):
                 continue
             if "template" in item:
                 item["content"] = self._render(item.pop("template"), task_vars)
-            if item.pop("secret", False):
+            if boolean(item.pop("secret", False)):
                 item["secret_content"] = item.pop("content")
             items.append(item)
         arguments["items"] = items

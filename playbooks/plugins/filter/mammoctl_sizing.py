@@ -18,13 +18,14 @@ def node_budget(memory_mb, *, is_master, is_worker, hdfs, settings):
         ``reserved`` (all but the executor and its Python worker) and ``executor``, the heap that is left;
         it is below ``settings['executor_min']`` when the node is too small.
     """
+    settings = {name: int(value) for name, value in settings.items()}
     reserved = settings["system"]
     if is_master:
         reserved += settings["daemon"] + settings["driver"] + (settings["hdfs"] if hdfs else 0)
     if is_worker:
         reserved += settings["daemon"] + (settings["hdfs"] if hdfs else 0)
         reserved += settings["python"] + settings["executor_overhead"]
-    left = memory_mb - reserved
+    left = int(memory_mb) - reserved
     return {"reserved": reserved, "executor": min(left, settings["executor_max"])}
 
 
@@ -54,7 +55,7 @@ def cluster_sizing(hostvars, nodes, hdfs, settings):
             hdfs=hdfs,
             settings=settings,
         )
-        memory = node.get("spark_worker_memory_mb") or max(budget["executor"], settings["executor_min"])
+        memory = node.get("spark_worker_memory_mb") or max(budget["executor"], int(settings["executor_min"]))
         workers[name] = {"cores": int(node["mammoctl_node_cores"]), "memory_mb": int(memory)}
     executor = {
         "cores": min(worker["cores"] for worker in workers.values()),
