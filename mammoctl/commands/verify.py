@@ -48,7 +48,9 @@ def verify(
         raise
     except MammoctlError as exc:
         if as_json:
-            console.result_json({"ok": None, "error": exc.message, "hint": exc.hint})
+            console.result_json(
+                {"ok": None, "error": exc.message, "details": exc.details, "hint": exc.hint}
+            )
         raise NotChecked(exc.message, hint=exc.hint, details=exc.details) from exc
     if as_json:
         console.result_json({"ok": verdict.exit_code == 0, **verdict.model_dump()})
