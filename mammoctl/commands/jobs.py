@@ -77,11 +77,10 @@ def list_(inventory: Inventory = None, as_json: Json = False) -> None:
             item["spec"].get("data", ""),
             _when(item["spec"].get("submitted_at")),
             _duration(item["state"]),
-            item["spec"].get("submitted_by", ""),
         )
         for item in jobs
     ]
-    console.table("", ("job", "state", "data", "submitted", "took", "by"), rows)
+    console.table("", ("job", "state", "data", "submitted", "took"), rows)
 
 
 @app.command()

@@ -111,8 +111,9 @@ def report(nodes: Nodes, outcome: Outcome) -> None:
     """Print what became of a job: tables of a success, the end of the log of a failure."""
     state, results = outcome.state, outcome.results
     if state["state"] != "succeeded":
-        for line in submit.log_tail(nodes, outcome.job, 25):
-            console.note(f"  | {line}")
+        if state["state"] != "killed":  # who asked for the end knows why
+            for line in submit.log_tail(nodes, outcome.job, 25):
+                console.note(f"  | {line}")
         where = f"; log: {results.folder / 'job.log'}" if results else ""
         what = f"the job {outcome.job} is {state['state']}"
         console.note(f"{what}: {state.get('reason') or 'no reason given'}{where}")
