@@ -88,7 +88,7 @@ def submit(
             deployment = clusters.read(nodes)
             spec = jobs.prepare(nodes, deployment, request)
             jobs.start(nodes, deployment, spec)
-            console.step(f"job {spec.id} on {len(deployment.workers)} workers")
+            console.step(f"job {spec.id}: starting on {len(deployment.workers)} workers")
             if detach:
                 if as_json:
                     console.result_json({"schema": 1, "job": {"id": spec.id}})
