@@ -135,9 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
     log.setLevel(logging.INFO)
-    # It logs a traceback for every call that an interrupt cuts short.
-    for name in ("py4j", "py4j.clientserver", "py4j.java_gateway"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Py4J logs a traceback, as the root logger, for a call that an interrupt cuts short.
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: "while sending command" not in record.getMessage())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     progress = Progress(options.progress)
     signal.signal(signal.SIGTERM, _interrupt)
