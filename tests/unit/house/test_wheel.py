@@ -25,16 +25,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_carries_the_whole_project(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     tracked = subprocess.run(
-        [
-            "git",
-            "ls-files",
-            "playbooks",
-            "roles",
-            "app/mammotrain",
-            "app/train.py",
-            "tests/infra",
-            "locks",
-        ],
+        ["git", "ls-files", *SHIPPED],
         cwd=REPO,
         capture_output=True,
         text=True,
