@@ -1,7 +1,6 @@
 # Copyright: the mammoctl authors
 # GNU General Public License v3.0 or later (see ../COPYING)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# ruff: noqa: D102  the methods are Ansible's, and documented there
 """Write what a playbook does as JSON lines to an inherited file descriptor."""
 
 from __future__ import annotations
@@ -70,9 +69,11 @@ class CallbackModule(CallbackBase):
         self._emit("playbook_start", playbook=Path(str(playbook._file_name)).name)
 
     def v2_playbook_on_play_start(self, play):
-        self._emit("play_start", play=play.get_name(), roles=bool(play.roles))
+        # Roles that tasks import stand in the list as well; such a play is a group of its own.
+        own = [role for role in play.roles if not getattr(role, "from_include", False)]
+        self._emit("play_start", play=play.get_name(), roles=bool(own))
 
-    def v2_playbook_on_task_start(self, task, is_conditional):  # noqa: ARG002
+    def v2_playbook_on_task_start(self, task, is_conditional):
         self._task_start(task, handler=False)
 
     def v2_playbook_on_handler_task_start(self, task):
