@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mammoctl.errors import LabError
+from mammoctl.lab.system import succeeds
 
 PERIOD_US = 100_000
 ROOT = Path("/sys/fs/cgroup")
@@ -142,11 +143,17 @@ class Group:
                 raise LabError(f"processes of a node do not end: {pids}", hint="try again")
             time.sleep(0.02)
 
+    def end_scope(self) -> None:
+        """Wait until systemd has forgotten an ended scope, so that its name is free again."""
+        if self.scope:
+            succeeds(["systemctl", "stop", self.scope])
+
     def remove(self) -> None:
         """Remove the group, which must be empty."""
         for path in sorted(self._subgroups(), reverse=True):
             if not (self.scope and path in self.tops):  # systemd removes its own
                 _rmdir(path)
+        self.end_scope()
 
     def _subgroups(self) -> list[Path]:
         """Return the groups of the node; they may come and go while it runs."""

@@ -88,6 +88,7 @@ def _start(state: LabState, node: NodeState, lock_fd: int) -> None:
     folder = state.node_dir(node)
     group = cgroups.group(state.cgroup, node.name)
     group.kill()
+    group.end_scope()
     rootfs.mount(state, node)
     if not group.scope:
         group.create(node.memory_mb, node.cpus, node.cores)
