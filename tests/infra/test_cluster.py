@@ -24,7 +24,8 @@ def read_master(master: Node) -> spark_master.MasterState:
 def run_job(master: Node) -> dict:
     """Submit programs/spark_job.py on the master, as the user that runs the jobs."""
     record = master.record
-    uri = f"{record['paths']['results']}/.verify-{uuid.uuid4().hex[:12]}"
+    # No leading dot: Hadoop does not read hidden folders.
+    uri = f"{record['paths']['results']}/verify-{uuid.uuid4().hex[:12]}"
     folder = master.text("runuser -u spark -- mktemp -d /tmp/mammoctl-verify-XXXXXXXX").strip()
     script = (PROGRAMS / "spark_job.py").read_text(encoding="utf-8")
     began = time.monotonic()
