@@ -57,6 +57,7 @@ class Node:
         """Run a command, with ``%s`` for each (quoted) argument, and return what it says."""
         done = self.host.run(command, *arguments)
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        said = [line for line in said if "rror" in line][:1] or said
         expect(
             done.rc == 0,
             f"`{command.partition(' %s')[0][:80]}` ended with status {done.rc}"

@@ -24,6 +24,9 @@ def read_master(master: Node) -> spark_master.MasterState:
 def run_job(master: Node) -> dict:
     """Submit programs/spark_job.py on the master, as the user that runs the jobs."""
     record = master.record
+    alive = {worker.host for worker in read_master(master).alive}
+    if len(alive) < len(record["workers"]):  # it would only wait for those that are missing
+        return {"rc": -1, "alive": sorted(alive)}
     # No leading dot: Hadoop does not read hidden folders.
     uri = f"{record['paths']['results']}/verify-{uuid.uuid4().hex[:12]}"
     folder = master.text("runuser -u spark -- mktemp -d /tmp/mammoctl-verify-XXXXXXXX").strip()
@@ -102,6 +105,11 @@ def test_no_strangers(state, cluster):
 
 def test_job(job, master):
     """A real job ends well: it writes to the cluster's storage and reads it back."""
+    expect(
+        job["rc"] != -1,
+        f"not started: only {', '.join(job.get('alive', [])) or 'none'} of the workers registered",
+        "see the failures of the workers that are missing",
+    )
     if job["rc"] == 124:
         busy = ", ".join(str(app.get("name")) for app in read_master(master).activeapps)
         beside = f" beside: {busy}" if busy else ""
@@ -129,7 +137,7 @@ def test_job(job, master):
 
 def test_job_ran_on(worker, job):
     """The job ran on the worker, with the right Python."""
-    expect(job["rc"] == 0, "the job failed", "see the check of the job itself")
+    expect(job["rc"] == 0, "the job did not succeed", "see the check of the job itself")
     mine = [task for task in job["tasks"] if task["host"] == worker.state["hostname"]]
     ran = ", ".join(sorted({task["host"] for task in job["tasks"]}))
     expect(mine, f"no task ran here; the job ran on {ran}", WAIT)

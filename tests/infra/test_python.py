@@ -34,7 +34,11 @@ def test_python(node, imports):
 def test_import(node, imports, module):
     """The module can be imported by the user that runs the jobs."""
     found = imports["modules"][module]
-    expect("error" not in found, f"import {module}: {found.get('error')}")
+    expect(
+        "error" not in found,
+        f"import {module}: {found.get('error')}",
+        f"on {node.name}: sudo rm -r {imports['prefix']}; then run `mammoctl provision` again",
+    )
 
 
 def test_locked(node, imports):

@@ -15,6 +15,8 @@ for name in sys.argv[1:]:
     try:
         module = importlib.import_module(name)
         modules[name] = {"version": str(getattr(module, "__version__", ""))}
+        if getattr(module, "__file__", None) is None:  # a folder without code imports too
+            modules[name] = {"error": "ImportError: its files are missing"}
     except Exception as error:  # whatever it is, it belongs in the report
         modules[name] = {"error": f"{type(error).__name__}: {str(error).strip()[-300:]}"}
 

@@ -71,7 +71,7 @@ def test_grid():
     )  # fmt: skip
     assert report.grid(seen, ["n1", "n2"]) == (
         ["host", "java", "spark", "hdfs"],
-        [["n1", "2 ok", "1 FAILED of 2", ""], ["n2", "1 ok", "", "skipped"]],
+        [["n1", "2 ok", "1 BAD", ""], ["n2", "1 ok", "", "skipped"]],
     )
 
 
