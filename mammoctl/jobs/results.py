@@ -167,6 +167,9 @@ def node_rows(timings: dict[str, Any]) -> list[tuple[str, str]]:
         (name, f"{node.get('tasks', 0)} tasks, {node.get('images', 0)} images")
         for name, node in nodes.items()
     ]
+    for name, count in (timings.get("executors") or {}).items():
+        if name not in nodes:
+            rows.append((name, f"no image left to compute, {count} executor(s) there"))
     if features.get("cached"):
         rows.append(("from the cache", f"{features['cached']} images"))
     return rows

@@ -28,6 +28,7 @@ METRICS = {
 TIMINGS = {
     "stages": {"read": 1.25, "features": 30.0},
     "total_seconds": 40.0,
+    "executors": {"lab1": 1, "lab2": 1, "lab3": 1},
     "features": {
         "cached": 5,
         "nodes": {"lab1": {"tasks": 2, "images": 20}, "lab2": {"tasks": 3, "images": 40}},
@@ -121,6 +122,7 @@ def test_rows_for_people() -> None:
     assert node_rows(TIMINGS) == [
         ("lab1", "2 tasks, 20 images"),
         ("lab2", "3 tasks, 40 images"),
+        ("lab3", "no image left to compute, 1 executor(s) there"),
         ("from the cache", "5 images"),
     ]
     assert (metric_rows({}), timing_rows({}), node_rows({})) == ([], [], [])
