@@ -32,7 +32,7 @@ def test_provision_brings_every_host_to_its_state(provisioned: Provisioning) -> 
 
 def test_second_provision_changes_nothing(provisioned: Provisioning) -> None:
     result = provisioned.second.json()
-    assert result["changed_tasks"] == []
+    assert result["changed"] == []
     assert all(count == 0 for count in changed(provisioned.second).values())
 
 
@@ -108,4 +108,4 @@ def test_interrupted_provision_can_be_repeated(provisioned: Provisioning, cli: C
     stopped = cli("provision", "-i", LAB, interrupt_after=6, rc=None)
     assert stopped.rc == 130, stopped.text[-2000:]
     assert "hint:" in stopped.stderr
-    assert cli("provision", "-i", LAB, "--json").json()["changed_tasks"] == []
+    assert cli("provision", "-i", LAB, "--json").json()["changed"] == []
