@@ -95,19 +95,28 @@ def build_extractor(name: str, pooling: str, weights: Path | None, seed: int) ->
     return keras.Model(pixels, features, name=f"{name}_{pooling}")
 
 
+def is_legacy_format(path: Path) -> bool:
+    """Tell whether a file of weights has the HDF5 format from before Keras 3.
+
+    Raises:
+        TrainError: not HDF5 at all, or cut off.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return "layer_names" in file.attrs or "model_weights" in file
+    except OSError as error:
+        raise TrainError("the weights file is not HDF5 (.weights.h5 or .h5)") from error
+
+
 def load_weights(model: Any, path: Path) -> None:
     """Load weights in Keras 3's format or the older HDF5 format, whatever the file is called.
 
     Raises:
         TrainError: not a weights file, or one of another network.
     """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            legacy = "layer_names" in file.attrs or "model_weights" in file
-    except OSError as error:
-        raise TrainError("the weights file is not HDF5 (.weights.h5 or .h5)") from error
+    legacy = is_legacy_format(path)
     # Keras decides by the name alone.
     with tempfile.TemporaryDirectory(prefix="mammotrain-") as folder:
         link = Path(folder) / ("weights.h5" if legacy else "model.weights.h5")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mammotrain import report, session
-from mammotrain.backbones import BACKBONES, file_sha256
+from mammotrain.backbones import BACKBONES, file_sha256, is_legacy_format
 from mammotrain.cache import FeatureKey, read_features
 from mammotrain.dataset import LABELS, Image, Reject, check_usable, read_dataset
 from mammotrain.decode import PREPROCESSING_VERSION
@@ -31,7 +31,6 @@ SAMPLES = 4
 MEANINGLESS = "random backbone weights: timings are valid, predictions mean nothing"
 
 NO_WEIGHTS = "no weights file at the --weights address (or use --weights none)"
-HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def run(options: argparse.Namespace, progress: Progress) -> None:
@@ -122,8 +121,7 @@ def _weights(
             f"the weights have sha256 {found[:12]}..., not {options.weights_sha256[:12]}...: "
             "the file is damaged or another one"
         )
-    if source.read_bytes()[:8] != HDF5:
-        raise TrainError("the weights file is not HDF5 (.weights.h5 or .h5)")
+    is_legacy_format(source)  # here rather than on every node, again and again
     copy = scratch / source.name
     shutil.copyfile(source, copy)
     return copy

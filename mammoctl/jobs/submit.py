@@ -59,8 +59,8 @@ def prepare(nodes: Nodes, deployment: ClusterFile, request: Request) -> JobSpec:
     """
     job = new_id(request.name)
     storage = Storage(nodes, deployment)
-    local = _local_weights(request)
     data = find_data(storage, request.data)
+    local = _local_weights(request)
     weights = None
     if local is not None:
         weights = _bring_weights(storage, *local)
