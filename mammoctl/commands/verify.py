@@ -53,7 +53,8 @@ def verify(
             )
         raise NotChecked(exc.message, hint=exc.hint, details=exc.details) from exc
     if as_json:
-        console.result_json({"ok": verdict.exit_code == 0, **verdict.model_dump()})
+        counts = {name: verdict.count(name) for name in ("passed", "failed", "error", "skipped")}
+        console.result_json({"ok": verdict.exit_code == 0, **counts, **verdict.model_dump()})
     else:
         _show(cluster, verdict)
     if verdict.exit_code:

@@ -35,6 +35,7 @@ class View:
         self._clock = clock
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, float] = {}
+        self.explained = False
 
     def event(self, event: dict[str, Any]) -> None:
         """Show one event; unknown ones are left out."""
@@ -55,6 +56,7 @@ class View:
         if level == "warning":
             console.warn(text)
         elif level == "error":
+            self.explained = True
             console.note(f"the job says: {text}")
         elif not text.startswith("epoch "):  # those come as events of their own
             console.note(f"    {text}")

@@ -23,11 +23,16 @@ UNKNOWN_END = 125
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job; `results` is None when nothing could be fetched."""
+    """What became of a job; `results` is None when nothing could be fetched.
+
+    Attributes:
+        explained: the job itself has said, in one line, why it failed.
+    """
 
     job: str
     state: dict[str, Any]
     results: Results | None
+    explained: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -70,7 +75,7 @@ def watch(nodes: Nodes, job: str, into: Path, *, option: str = "") -> Outcome:
     """
     again = f"{job} {option}".rstrip()
     try:
-        state = _follow(nodes, job)
+        state, explained = _follow(nodes, job)
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped watching; the job {job} goes on in the background on the master",
@@ -86,23 +91,23 @@ def watch(nodes: Nodes, job: str, into: Path, *, option: str = "") -> Outcome:
                 details=exc.details,
             ) from exc
         console.warn(f"its log could not be fetched: {exc.message}")
-        return Outcome(job, state, None)
+        return Outcome(job, state, None, explained)
     if state["state"] == "succeeded" and results.missing:
         raise JobError(
             f"the job {job} left no {', '.join(results.missing)}",
             hint=f"its log is in {results.folder / 'job.log'}",
         )
-    return Outcome(job, state, results)
+    return Outcome(job, state, results, explained)
 
 
-def _follow(nodes: Nodes, job: str) -> dict[str, Any]:
+def _follow(nodes: Nodes, job: str) -> tuple[dict[str, Any], bool]:
     bars = console.progress() if console.is_interactive() else nullcontext()
     with bars as drawn:
         view = View(drawn)
         for event in events(nodes, job, on_trouble=console.warn):
             if "end" in event:
                 state: dict[str, Any] = event["end"]
-                return state
+                return state, view.explained
             view.event(event)
     raise JobError(f"lost sight of the job {job}")
 
@@ -111,7 +116,8 @@ def report(nodes: Nodes, outcome: Outcome) -> None:
     """Print what became of a job: tables of a success, the end of the log of a failure."""
     state, results = outcome.state, outcome.results
     if state["state"] != "succeeded":
-        if state["state"] != "killed":  # who asked for the end knows why
+        # Who asked for the end knows why; a reason is better than the end of a log.
+        if state["state"] != "killed" and not outcome.explained:
             for line in submit.log_tail(nodes, outcome.job, 25):
                 console.note(f"  | {line}")
         where = f"; log: {results.folder / 'job.log'}" if results else ""
