@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mammoctl.bundle import sources
+from mammoctl.bundle.sources import Sources
 from mammoctl.errors import UsageError
 
 ARCHITECTURES = ("x86_64", "aarch64")
@@ -23,11 +25,13 @@ class Target:
         python: the minor version of the nodes' Python, such as ``3.11``.
         arch: ``x86_64`` or ``aarch64``, as ``uname -m`` says.
         variants: ``cpu``, ``gpu`` or both; which TensorFlow distribution the nodes get.
+        sources: what the cluster chooses to be installed from.
     """
 
     python: str
     arch: str
     variants: tuple[str, ...] = ("cpu",)
+    sources: Sources = field(default_factory=Sources)
 
     def __post_init__(self) -> None:
         variants = tuple(v for v in VARIANTS if v in self.variants)
@@ -53,7 +57,7 @@ class Artifact:
     """One file of a bundle, as it lies in the store.
 
     Attributes:
-        kind: ``wheel``, ``uv``, ``hdfs`` or ``requirements``.
+        kind: ``wheel``, ``requirements`` or the ``KIND`` of a part (:mod:`mammoctl.bundle.parts`).
         name: the file's name.
         sha256: its checksum in hexadecimal; also the name of its folder in the store.
         size: bytes.
@@ -108,7 +112,7 @@ def to_json(bundle: Bundle) -> dict[str, Any]:
         "schema": 1,
         "key": bundle.key,
         "mammoctl": __version__,
-        "target": asdict(bundle.target) | {"variants": list(bundle.target.variants)},
+        "target": _target_to_json(bundle.target),
         "store": str(bundle.store),
         "requirements": {
             variant: {"name": file.name, "sha256": file.sha256, "path": file.path}
@@ -132,12 +136,11 @@ def from_json(path: Path) -> Bundle:
             Artifact(**(file | {"variants": tuple(file["variants"])})) for file in data["files"]
         )
         by_sum = {file.sha256: file for file in files}
-        target = data["target"] | {"variants": tuple(data["target"]["variants"])}
         return Bundle(
             key=data["key"],
             path=path,
             store=Path(data["store"]),
-            target=Target(**target),
+            target=_target_from_json(data["target"]),
             requirements={v: by_sum[r["sha256"]] for v, r in data["requirements"].items()},
             files=files,
         )
@@ -145,3 +148,14 @@ def from_json(path: Path) -> Bundle:
         raise UsageError(
             f"cannot read the bundle's record {path}: {exc}", hint="run `mammoctl bundle create`"
         ) from exc
+
+
+def _target_to_json(target: Target) -> dict[str, Any]:
+    chosen = sources.to_json(target.sources)
+    data = {"python": target.python, "arch": target.arch, "variants": list(target.variants)}
+    return data | ({"sources": chosen} if chosen else {})
+
+
+def _target_from_json(data: dict[str, Any]) -> Target:
+    chosen = sources.from_json(data.get("sources", {}))
+    return Target(data["python"], data["arch"], tuple(data["variants"]), chosen)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from mammoctl import console, paths
-from mammoctl.bundle import fetch, locks, maven, pyspark, versions
+from mammoctl.bundle import fetch, locks, parts, pyspark, versions
 from mammoctl.bundle.locks import Pin
 from mammoctl.bundle.model import Artifact, Bundle, Target, content_key, from_json, to_json
-from mammoctl.bundle.process import Runner
 from mammoctl.bundle.store import Store, Stored, human, write_atomically
 from mammoctl.errors import BundleError, Interrupted, UsageError
 
@@ -113,10 +111,11 @@ def _collect(
         text = store.add_text("".join(lines), f"requirements-{variant}.txt")
         use("requirements", text, [variant])
         requirements[variant] = _artifact("requirements", text, [variant])
-    for kind, other in (("uv", _uv(store, target.arch)), ("hdfs", _hdfs(store))):
+    for part in parts.wanted(target):
+        other = part.stored(store, target)
         if other is None:
             return None
-        use(kind, other, target.variants)
+        use(part.KIND, other, part.variants(target))
     return requirements, [_artifact(*entry) for entry in found.values()]
 
 
@@ -130,45 +129,6 @@ def _stored(store: Store, pin: Pin, pins: Sequence[Pin]) -> Stored | None:
     return store.get(pin.sha256)
 
 
-def _uv_pin(arch: str) -> Pin:
-    uv = versions.load()["uv"]
-    version = uv["default"]
-    return Pin("uv", version, uv["sha256"][version][arch], f"uv-{version}-{arch}.whl", 25_000_000)
-
-
-def _uv(store: Store, arch: str) -> Stored | None:
-    return store.derived(f"uv-{_uv_pin(arch).sha256}")
-
-
-def _hdfs(store: Store) -> Stored | None:
-    hdfs = versions.load()["hdfs"]
-    return store.get(hdfs["sha256"][hdfs["default"]])
-
-
-def _hdfs_job(store: Store) -> fetch.Job:
-    hdfs = versions.load()["hdfs"]
-    version = hdfs["default"]
-    sha256, size = hdfs["sha256"][version], hdfs["size"][version]
-    return maven.jar_job(store, hdfs["artifact"], version, sha256, size)
-
-
-def _uv_job(store: Store, target: Target) -> fetch.Job:
-    pin = _uv_pin(target.arch)
-    download = fetch.wheel_job(store, [pin], target.python, target.arch)
-
-    def work(folder: Path, runner: Runner) -> None:
-        download.work(folder, runner)
-        wheel = store.get(pin.sha256)
-        if wheel is None:
-            raise BundleError("uv's wheel vanished from the store")
-        with zipfile.ZipFile(wheel.path) as archive:
-            member = f"uv-{pin.version}.data/scripts/uv"
-            binary = Path(archive.extract(member, folder / "done"))
-        store.add_derived(f"uv-{pin.sha256}", binary)
-
-    return fetch.Job(title=f"uv {pin.version}", size=pin.size, work=work)
-
-
 def _fill(
     store: Store, target: Target, pins: dict[str, list[Pin]], scratch: Path, *, show: bool
 ) -> None:
@@ -178,11 +138,8 @@ def _fill(
     missing = [pin for pin in wanted.values() if _stored(store, pin, some) is None]
     sources = [pin for pin in missing if pin.is_source]
     wheels = [pin for pin in missing if not pin.is_source]
-    extra: list[fetch.Job] = []
-    if _hdfs(store) is None:
-        extra.append(_hdfs_job(store))
-    if _uv(store, target.arch) is None:
-        extra.append(_uv_job(store, target))
+    lacking = [part for part in parts.wanted(target) if part.stored(store, target) is None]
+    extra = [part.job(store, target) for part in lacking]
     total = sum(pin.size for pin in missing) + sum(job.size for job in extra)
     building = sum(pin.size for pin in sources) * _BUILD_SPACE
     store.require_space(int(total * 1.1) + building + 50_000_000)

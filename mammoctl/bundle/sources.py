@@ -1,0 +1,35 @@
+"""What a cluster chooses to be installed from; the default everywhere needs no word about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Choices that change what a bundle consists of.
+
+    Attributes:
+        interpreter: ``system`` (the nodes' own Python) or ``managed`` (one that the bundle brings).
+    """
+
+    interpreter: str = "system"
+
+
+def to_json(sources: Sources) -> dict[str, Any]:
+    """Return the choices that are not the default ones."""
+    default = Sources()
+    return {k: v for k, v in asdict(sources).items() if v != getattr(default, k)}
+
+
+def from_json(data: Mapping[str, Any]) -> Sources:
+    """Return the choices of a record; what it does not name is as by default.
+
+    Raises:
+        TypeError: it names something unknown.
+    """
+    lists = {f.name for f in fields(Sources) if isinstance(f.default, tuple)}
+    given: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in data.items()}
+    return Sources(**given)
