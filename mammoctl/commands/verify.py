@@ -86,14 +86,16 @@ def _run(
         clusters.read(nodes)
         with console.progress() as bars:
             bar = bars.add_task("starting", total=None)
+            told: set[str] = set()
 
             def ended(check: Check) -> None:
                 bars.update(bar, advance=1, description=f"{check.role} on {check.host}")
                 if check.outcome in ("failed", "error"):
                     first = check.seen.partition("\n")[0]
-                    bars.console.print(
-                        f"failed: {check.role} on {check.host}: {first}", markup=False
-                    )
+                    line = f"failed: {check.role} on {check.host}: {first}"
+                    if line not in told:  # one cause may fail many checks
+                        told.add(line)
+                        bars.console.print(line, markup=False)
 
             verdict = run.run(
                 cluster,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import testinfra
 from infra_support import Node
+from settle import settle
 
 from mammoctl import inventory
 from mammoctl.errors import MammoctlError
@@ -108,6 +109,7 @@ def background(
 ) -> Iterator[dict[str, Future[Any]]]:
     """Start what takes long, if a chosen check needs it, while the quick checks run.
 
+    After a reboot the services are given time to find each other before anything is judged.
     The imports run on all nodes at once, the job after them: side by side they would only share
     the processors. Keys: ``imports NAME`` and ``job``.
     """
@@ -120,6 +122,8 @@ def background(
         if "imports" in needed:
             for name, node in nodes.items():
                 started[f"imports {name}"] = pool.submit(import_all, node)
+        if {"job", "state", "namenode"} & needed:
+            settle(nodes.values(), master)
         if "job" in needed:
             started["job"] = pool.submit(run_job, master)
         yield started

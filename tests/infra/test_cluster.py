@@ -7,25 +7,13 @@ import uuid
 
 import pytest
 from infra_support import PROGRAMS, Node, expect
+from probes import read_master
 
 from mammoctl import spark_master
 
 TIMEOUT = 150  # seconds for the job, its start included
-RECOVERY = 75  # seconds; a recovering master gives its workers 60
 WAIT = "wait until the machines have less to do, or stop other applications; then verify again"
 REASON = re.compile(r"(Caused by: )?[\w.]*(Exception|Error)\b.*|.* (ERROR|FATAL) .*")
-
-
-def read_master(master: Node) -> spark_master.MasterState:
-    """Return what the master says; one that has just started is given time to find its workers."""
-    record = master.record["master"]
-    url = f"http://{record['address']}:{record['ui_port']}/json/"
-    end = time.monotonic() + RECOVERY
-    while True:
-        state = spark_master.parse(master.get_json(url))
-        if state.status != "RECOVERING" or time.monotonic() > end:
-            return state
-        time.sleep(2)
 
 
 def run_job(master: Node) -> dict:

@@ -1,12 +1,8 @@
 """Role hdfs: the names are kept, every worker holds blocks, nothing is missing."""
 
-import json
-import re
-
 import pytest
 from infra_support import expect
-
-CONF = "/etc/hadoop/hdfs-site.xml"
+from probes import live_datanodes, read_namenode
 
 
 @pytest.fixture(autouse=True)
@@ -17,13 +13,7 @@ def _hdfs_only(master):
 
 @pytest.fixture(scope="session")
 def namenode(master):
-    """The NameNode's own account of the file system (its JMX page)."""
-    text = master.host.file(CONF).content_string
-    found = re.search(r"dfs\.namenode\.http-address</name>\s*<value>([^<]+)", text)
-    expect(found, f"{CONF} does not name the NameNode's page")
-    page = f"http://{found[1]}/jmx?qry=Hadoop:service=NameNode,name="
-    info = master.get_json(page + "NameNodeInfo")["beans"][0]
-    return {**info, **master.get_json(page + "FSNamesystem")["beans"][0]}
+    return read_namenode(master)
 
 
 def test_namenode(master):
@@ -48,9 +38,8 @@ def test_names_private(master):
 
 def test_live(worker, namenode):
     """The NameNode counts the worker's DataNode among the living."""
-    live = json.loads(namenode["LiveNodes"])
-    names = {key.partition(":")[0]: value for key, value in live.items()}
-    addresses = {str(value.get("infoAddr", "")).rpartition(":")[0] for value in live.values()}
+    names = live_datanodes(namenode)
+    addresses = {str(value.get("infoAddr", "")).rpartition(":")[0] for value in names.values()}
     expect(
         worker.name in names or worker.address in addresses,
         f"not among the live DataNodes: {', '.join(names) or 'none'}",
@@ -60,7 +49,7 @@ def test_live(worker, namenode):
 
 def test_no_strangers(namenode, cluster):
     """No DataNode is live that the inventory does not have."""
-    live = {key.partition(":")[0] for key in json.loads(namenode["LiveNodes"])}
+    live = set(live_datanodes(namenode))
     known = {text for host in cluster.workers for text in (host.name, host.address)}
     expect(
         live <= known,
@@ -89,5 +78,10 @@ def test_nothing_missing(namenode):
 
 def test_room(namenode):
     """There is room for data."""
+    expect(
+        live_datanodes(namenode),
+        "no DataNode reports, so there is no room at all",
+        "on the workers: sudo systemctl start hdfs-datanode; sudo journalctl -u hdfs-datanode",
+    )
     free = int(namenode["CapacityRemaining"]) // 2**20
     expect(free >= 1000, f"{free} MiB are left in HDFS", "delete data, or add a worker")
