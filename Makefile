@@ -6,7 +6,7 @@ BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=MAMMOCTL_CACHE_DIR)
 demo_options := $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
-.PHONY: help demo test test-unit test-app test-lab test-all test-vagrant lint format lock clean down
+.PHONY: help demo test test-unit test-app test-lab test-all test-vagrant lint format docs lock clean down
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ lint: ## ruff, mypy, yamllint, ansible-lint
 
 format: ## Format the Python code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+docs: ## Make the tables of docs/roles.md from the roles
+	@$(BIN)/python scripts/role-docs
 
 lock: ## Resolve every dependency anew
 	@scripts/lock-control

@@ -10,15 +10,16 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 
-ROLES = ["common", "guard", "hdfs", "java", "python", "spark", "ssh"]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 
 
 def read(role, path):
     return yaml.safe_load((ROOT / "roles" / role / path).read_text())
 
 
-def test_the_roles_are_those_that_are_tested_here():
-    assert sorted(path.name for path in (ROOT / "roles").iterdir()) == ROLES
+def test_every_role_is_provisioned():
+    play = yaml.safe_load((ROOT / "playbooks/provision.yml").read_text())[1]
+    assert sorted(entry["role"] for entry in play["roles"]) == ROLES
 
 
 @pytest.mark.parametrize("role", ROLES)
