@@ -10,7 +10,8 @@ short_description: Build the Python environment of a requirements file from the 
 description:
   - ROOT/KEY is complete when it holds the marker C(.complete); anything else at that place is made anew.
   - uv installs with hashes, without an index; C(python3-venv) and pip are not needed on the node.
-  - LINK is switched only after that, atomically.
+  - LINK is switched only after that, atomically; an upgrade first builds on all nodes, and switches later.
+  - A run that was killed may still be building on the node; the next one waits for it.
 author: mammoctl
 options:
   key: {description: Name of the environment., type: str, required: true}
@@ -20,6 +21,8 @@ options:
   uv: {description: The installer., type: path, required: true}
   requirements: {description: The requirements file with hashes., type: path, required: true}
   python: {description: The base interpreter., type: path, default: /usr/bin/python3}
+  switch: {description: Whether to make it the current one., type: bool, default: true}
+  modules: {description: What must be importable before that., type: list, elements: str, default: []}
 """
 
 EXAMPLES = r"""
@@ -30,9 +33,13 @@ EXAMPLES = r"""
     requirements: /var/lib/mammoctl/store/SHA/requirements-cpu.txt
 """
 
+import contextlib
+import fcntl
 import glob
+import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -43,9 +50,43 @@ from ansible.module_utils.mammoctl_manifest import record
 MARKER = ".complete"
 
 
-def link_names(store, folder):
-    """Make ``folder`` hold a link to each wheel of the store, for --find-links."""
-    for path in glob.glob(os.path.join(store, "*", "*.whl")):
+@contextlib.contextmanager
+def alone(root):
+    """Hold the folder of the environments; waits for another run of this module."""
+    os.umask(0o022)
+    os.makedirs(root, exist_ok=True)
+    with open(os.path.join(root, ".lock"), "w", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def digest(path):
+    """Return the sha256 of a file in hexadecimal digits."""
+    state = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def wheels(store, requirements):
+    """Return checksum -> path of the wheels of a requirements file that lie in the store."""
+    with open(requirements, encoding="utf-8") as stream:
+        sums = re.findall(r"sha256:([0-9a-f]{64})", stream.read())
+    return {each: path for each in sums for path in glob.glob(os.path.join(store, each, "*.whl"))}
+
+
+def damaged(store, requirements):
+    """Remove the wheels whose checksum is wrong, so that they are pushed again; return their names."""
+    bad = [path for wanted, path in wheels(store, requirements).items() if digest(path) != wanted]
+    for path in bad:
+        os.unlink(path)
+    return sorted(os.path.basename(path) for path in bad)
+
+
+def link_names(store, requirements, folder):
+    """Make ``folder`` hold a link to each wheel that is needed, for --find-links."""
+    for path in wheels(store, requirements).values():
         os.symlink(path, os.path.join(folder, os.path.basename(path)))
 
 
@@ -83,12 +124,16 @@ def build(module, place):
         rc, out, err = module.run_command(command, environ_update=environment, umask=0o022)
         if rc:
             said = "\n".join((err or out).strip().splitlines()[-15:])
-            module.fail_json(msg="The Python environment could not be made (%s): %s" % (name, said))
+            message = "The Python environment could not be made (%s): %s" % (name, said)
+            bad = damaged(wanted["store"], wanted["requirements"]) if name == "install" else []
+            if bad:
+                message += "\nDamaged on the node, and removed: %s. Run the same command again." % ", ".join(bad)
+            module.fail_json(msg=message)
         seconds[name] = round(time.monotonic() - started, 1)
 
     links = tempfile.mkdtemp(prefix="links-", dir=wanted["root"])
     try:
-        link_names(wanted["store"], links)
+        link_names(wanted["store"], wanted["requirements"], links)
         step(
             "venv",
             [wanted["uv"], "venv", "--quiet", "--no-project", "--python", wanted["python"], place],
@@ -108,6 +153,19 @@ def build(module, place):
     return seconds
 
 
+def try_out(module, place):
+    """Fail, naming the module, unless everything that must be importable is; a failed environment is made anew."""
+    program = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
+    command = [os.path.join(place, "bin", "python"), "-B", "-c", program, *module.params["modules"]]
+    rc, _out, err = module.run_command(command, environ_update={"LC_ALL": "C.UTF-8"}, cwd="/")
+    if rc:
+        os.unlink(os.path.join(place, MARKER))
+        said = err.strip().splitlines()
+        module.fail_json(
+            msg="The new Python environment does not work: %s" % (said[-1] if said else "exit status %d" % rc)
+        )
+
+
 def main():
     """Run the module."""
     module = AnsibleModule(
@@ -119,6 +177,8 @@ def main():
             "uv": {"type": "path", "required": True},
             "requirements": {"type": "path", "required": True},
             "python": {"type": "path", "default": "/usr/bin/python3"},
+            "switch": {"type": "bool", "default": True},
+            "modules": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -127,17 +187,22 @@ def main():
     marker = os.path.join(place, MARKER)
     complete = os.path.isfile(marker)
     current = os.readlink(wanted["link"]) if os.path.islink(wanted["link"]) else ""
-    changed = not complete or current != place
+    switched = current == place or not wanted["switch"]
+    changed = not complete or not switched
     diff = {"before": "%s\n" % current, "after": "%s\n" % place} if changed else {}
     seconds = {}
     if changed and not module.check_mode:
-        if not complete:
-            seconds = build(module, place)
-            with open(marker, "w", encoding="utf-8") as stream:
-                json.dump({"key": wanted["key"], "seconds": seconds}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-        switch(wanted["link"], place)
+        with alone(wanted["root"]):
+            if not os.path.isfile(marker):
+                seconds = build(module, place)
+                with open(marker, "w", encoding="utf-8") as stream:
+                    json.dump({"key": wanted["key"], "seconds": seconds}, stream)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+        if wanted["modules"]:
+            try_out(module, place)
+        if not switched:
+            switch(wanted["link"], place)
     module.exit_json(changed=changed, seconds=seconds, diff=diff)
 
 
