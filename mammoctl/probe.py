@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from mammoctl.ansible import control
 from mammoctl.bundle.model import ARCHITECTURES, Target
+from mammoctl.bundle.sources import Sources
 from mammoctl.errors import MammoctlError
 from mammoctl.ssh import Nodes, require_all
+
+if TYPE_CHECKING:
+    from mammoctl.bundle.interpreter import Interpreter
 
 MIN_FREE_MB = 9000
 """Free MiB that a first installation needs below /opt and /var/lib (roles/common has the same)."""
@@ -21,6 +27,7 @@ echo "version=${VERSION_ID:-}"
 echo "pretty=${PRETTY_NAME:-$(uname -s)}"
 echo "arch=$(uname -m)"
 echo "python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
+echo "glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | sed -n 's/^glibc //p')"
 echo "cores=$(nproc)"
 echo "memory_kb=$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
 for path in /opt /var/lib; do
@@ -32,6 +39,8 @@ for device in /sys/bus/pci/devices/*; do
 done
 [ -d /run/systemd/system ] && echo systemd=1
 [ -e /etc/mammoctl/cluster.json ] && echo installed=1
+sudo --version 2>/dev/null | grep -q '^sudo-rs' && echo sudo_rs=1
+command -v sudo.ws >/dev/null && echo sudo_ws=1
 exit 0
 """
 
@@ -49,8 +58,11 @@ class Facts:
         python: the minor version of its python3, such as ``3.11``; empty when there is none.
         memory_mb: physical memory in MiB.
         free_mb: the smaller free space in MiB of /opt and /var/lib.
+        glibc: the version of its C library, such as ``2.36``; empty where it is another one.
         gpus: NVIDIA display controllers.
         installed: whether mammoctl has provisioned it before.
+        sudo_rs: its ``sudo`` is sudo-rs.
+        sudo_ws: the other sudo is there as ``sudo.ws``.
     """
 
     release: str
@@ -63,6 +75,9 @@ class Facts:
     gpus: int = 0
     systemd: bool = True
     installed: bool = False
+    glibc: str = ""
+    sudo_rs: bool = False
+    sudo_ws: bool = False
 
 
 def parse(text: str) -> Facts:
@@ -86,6 +101,9 @@ def parse(text: str) -> Facts:
         gpus=len(many.get("gpu", [])),
         systemd="systemd" in one,
         installed="installed" in one,
+        glibc=one.get("glibc", "").strip(),
+        sudo_rs="sudo_rs" in one,
+        sudo_ws="sudo_ws" in one,
     )
 
 
@@ -103,20 +121,42 @@ def probe(nodes: Nodes) -> dict[str, Facts]:
     return {name: parse(out.stdout) for name, out in require_all(outcomes).items()}
 
 
-def choose_target(facts: Mapping[str, Facts]) -> Target:
+def choose_target(
+    facts: Mapping[str, Facts],
+    *,
+    runtime: str = "auto",
+    managed: Interpreter | None = None,
+    sources: Sources | None = None,
+) -> Target:
     """Return what the bundle is made for: one Python, one architecture, the variants needed.
+
+    Args:
+        facts: what the hosts are.
+        runtime: ``system`` (the hosts' own Python), ``managed``, or ``auto``: the hosts' own where
+            they all have one supported minor version, else the managed one.
+        managed: the managed interpreter; by default the pinned one.
+        sources: what else the cluster chooses.
 
     Raises:
         NodesUnfit: hosts are unsupported or too different; every problem of every host is told.
     """
-    from mammoctl.bundle import versions
+    from mammoctl.bundle import interpreter, versions
 
+    minors = versions.python_minors()
+    pythons = {seen.python for seen in facts.values()}
+    is_managed = runtime == "managed" or (
+        runtime == "auto" and not (len(pythons) == 1 and pythons <= set(minors))
+    )
+    brought = (managed or interpreter.pinned()) if is_managed else None
     problems: list[str] = []
     for name, seen in facts.items():
         problems += [f"{name}: {text}" for text in _unfit(seen)]
-    minors = versions.python_minors()
-    fit = {name: seen for name, seen in facts.items() if seen.python in minors}
-    problems += _mixed("Python", fit, lambda seen: seen.python, "one minor version of Python")
+        if seen.python:
+            more = _unfit_managed(seen, brought) if brought else _unfit_system(seen, minors)
+            problems += [f"{name}: {text}" for text in more]
+    if not is_managed:
+        fit = {name: seen for name, seen in facts.items() if seen.python in minors}
+        problems += _mixed("Python", fit, lambda seen: seen.python, _ONE_PYTHON)
     problems += _mixed("architecture", facts, lambda seen: seen.arch, "one architecture")
     if problems:
         raise NodesUnfit(
@@ -126,26 +166,55 @@ def choose_target(facts: Mapping[str, Facts]) -> Target:
         )
     first = next(iter(facts.values()))
     variants = tuple(sorted({"gpu" if seen.gpus else "cpu" for seen in facts.values()}))
-    return Target(python=first.python, arch=first.arch, variants=variants)
+    chosen = sources or Sources()
+    if brought is None:
+        return Target(first.python, first.arch, variants, chosen)
+    chosen = replace(chosen, interpreter="managed", interpreter_sha256=brought.sha256)
+    return Target(brought.python, first.arch, variants, chosen)
+
+
+_ONE_PYTHON = "one minor version of Python (python_runtime: auto or managed brings it)"
 
 
 def _unfit(seen: Facts) -> Iterable[str]:
     from mammoctl.bundle import versions
 
     supported = versions.load()["releases"]
-    minors = versions.python_minors()
     if seen.release not in supported:
         yield f"unsupported system: {seen.pretty}; supported: {', '.join(supported)}"
     if seen.arch not in ARCHITECTURES:
         yield f"unsupported architecture: {seen.arch or 'unknown'}"
     if not seen.python:
         yield "python3 is missing: sudo apt-get install python3"
-    elif seen.python not in minors:
-        yield f"Python {seen.python} ({seen.pretty}): needs one of {', '.join(minors)}"
+    elif why := control.too_new(seen.python):
+        yield why
     if not seen.systemd:
         yield "systemd does not run there: a container cannot be a node"
     if not seen.installed and seen.free_mb < MIN_FREE_MB:
         yield f"{seen.free_mb} MiB free below /opt and /var/lib: needs {MIN_FREE_MB} MiB"
+
+
+def _unfit_system(seen: Facts, minors: list[str]) -> Iterable[str]:
+    if seen.python not in minors:
+        yield (
+            f"Python {seen.python} ({seen.pretty}): needs one of {', '.join(minors)}, "
+            "or python_runtime: auto or managed"
+        )
+
+
+def _unfit_managed(seen: Facts, brought: Interpreter) -> Iterable[str]:
+    if seen.arch in ARCHITECTURES and seen.arch not in brought.arch:
+        yield f"{seen.arch}: the managed Python is for {', '.join(brought.arch)} (python_archive)"
+    if _ordered(seen.glibc) < _ordered(brought.glibc):
+        yield (
+            f"glibc {seen.glibc or 'unknown'} ({seen.pretty}): the managed Python needs "
+            f"{brought.glibc} or later; give an archive made on the oldest of the systems "
+            "(python_archive)"
+        )
+
+
+def _ordered(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def _mixed(

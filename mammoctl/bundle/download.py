@@ -21,7 +21,7 @@ def download(
     url: str,
     path: Path,
     *,
-    size: int,
+    size: int | None,
     progress: bool = True,
     attempts: int = 3,
     pause: float = 1.0,
@@ -31,7 +31,7 @@ def download(
     Args:
         url: what to fetch.
         path: the file; after an error it holds what came.
-        size: bytes that the file must have in the end.
+        size: bytes that the file must have in the end; None where they are not known.
         progress: show a bar on a terminal.
         attempts: how often to connect.
         pause: seconds before the second attempt, doubled for each further one.
@@ -63,7 +63,7 @@ def download(
                 problem = f"{url}: {exc or type(exc).__name__}"
             else:
                 actual = path.stat().st_size
-                if actual == size:
+                if size is None or actual == size:
                     return
                 path.unlink()
                 problem = f"{url}: {actual} bytes instead of {size}"

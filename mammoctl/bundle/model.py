@@ -49,7 +49,8 @@ class Target:
         object.__setattr__(self, "variants", variants)
 
     def __str__(self) -> str:
-        return f"Python {self.python}, {self.arch}, {'+'.join(self.variants)}"
+        managed = " (managed)" if self.sources.interpreter == "managed" else ""
+        return f"Python {self.python}{managed}, {self.arch}, {'+'.join(self.variants)}"
 
 
 @dataclass(frozen=True)

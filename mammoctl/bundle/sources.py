@@ -13,9 +13,12 @@ class Sources:
 
     Attributes:
         interpreter: ``system`` (the nodes' own Python) or ``managed`` (one that the bundle brings).
+        interpreter_sha256: the archive of a managed interpreter of the team's own; empty for the
+            pinned one.
     """
 
     interpreter: str = "system"
+    interpreter_sha256: str = ""
 
 
 def to_json(sources: Sources) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -64,13 +65,24 @@ def _show(bundle: Bundle) -> None:
 @app.command()
 def create(
     *,
-    python: Annotated[str, typer.Option("--python", help="The nodes' Python.")] = "3.11",
+    python: Annotated[
+        str | None,
+        typer.Option("--python", help="The nodes' Python [3.11, or the managed one's]."),
+    ] = None,
     arch: Annotated[
         str | None, typer.Option("--arch", help="x86_64 or aarch64 [this machine's].")
     ] = None,
     variant: Annotated[
         list[str] | None,
         typer.Option("--variant", help="cpu or gpu; repeat it for a mixed cluster [cpu]."),
+    ] = None,
+    runtime: Annotated[
+        str,
+        typer.Option("--runtime", help="system: the nodes' own Python; managed: one goes along."),
+    ] = "system",
+    interpreter: Annotated[
+        Path | None,
+        typer.Option("--interpreter", help="An archive with a managed Python of your own."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -81,10 +93,15 @@ def create(
     """
     import platform
 
-    from mammoctl import console
+    from mammoctl import console, python_runtime
     from mammoctl.bundle import Target, ensure_bundle
 
-    target = Target(python, arch or platform.machine(), tuple(variant or ["cpu"]))
+    if interpreter is not None:
+        runtime = "managed"
+    chosen, python = python_runtime.chosen(
+        python_runtime.Wish(runtime, interpreter), python, arch or platform.machine()
+    )
+    target = Target(python, arch or platform.machine(), tuple(variant or ["cpu"]), chosen)
     started = time.monotonic()
     bundle = ensure_bundle(target)
     if as_json:

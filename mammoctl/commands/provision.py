@@ -44,17 +44,20 @@ def provision(
     Safe to run again at any time: what is as it should be is left alone. See first what would
     change with --check --diff.
     """
-    from mammoctl import bundle, console, probe
+    from mammoctl import bundle, console, probe, python_runtime
     from mammoctl import inventory as inventories
+    from mammoctl.ansible import extra_vars as given
     from mammoctl.ansible.runner import run_playbook
     from mammoctl.ssh import Nodes
 
     began = time.monotonic()
     cluster = inventories.load(inventory)
+    wanted = python_runtime.wish(cluster, given.read(extra_vars or []))
+    managed = python_runtime.managed(wanted)
     console.step(f"Looking at {', '.join(cluster.hosts)}")
     with Nodes(cluster) as nodes:
         facts = probe.probe(nodes)
-    target = probe.choose_target(facts)
+    target = probe.choose_target(facts, runtime=wanted.runtime, managed=managed)
     console.step(f"Preparing what the nodes need ({target})")
     prepared = bundle.ensure_bundle(target, progress=not as_json)
     looked = time.monotonic() - began

@@ -182,6 +182,15 @@ def gpu_count():
     return count
 
 
+def glibc():
+    """Return the version of the C library, such as '2.36', or '' where it is another one."""
+    try:
+        told = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except ValueError:
+        return ""
+    return told.partition(" ")[2]
+
+
 def environments(root="/opt/mammoctl/envs"):
     """Return the keys of the complete Python environments."""
     return sorted(os.path.basename(os.path.dirname(p)) for p in glob.glob(root + "/*/.complete"))
@@ -210,6 +219,7 @@ def main():
         "pretty": release.get("pretty_name", platform.platform()),
         "arch": platform.machine(),
         "python": "%d.%d" % sys.version_info[:2],
+        "glibc": glibc(),
         "hostname": socket.gethostname(),
         "address": default_address(),
         "cores": len(os.sched_getaffinity(0)),

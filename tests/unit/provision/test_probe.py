@@ -4,17 +4,20 @@ from dataclasses import replace
 import pytest
 
 from mammoctl import probe
+from mammoctl.ansible import control
+from mammoctl.bundle.interpreter import Interpreter
 from mammoctl.bundle.model import Target
+from mammoctl.bundle.sources import Sources
 
 DEBIAN = probe.Facts(
     release="debian12", pretty="Debian GNU/Linux 12 (bookworm)", arch="x86_64", python="3.11",
-    cores=4, memory_mb=8000, free_mb=50_000,
+    cores=4, memory_mb=8000, free_mb=50_000, glibc="2.36",
 )  # fmt: skip
 
 
-def refused(**facts):
+def refused(runtime="auto", managed=None, **facts):
     with pytest.raises(probe.NodesUnfit) as caught:
-        probe.choose_target(facts)
+        probe.choose_target(facts, runtime=runtime, managed=managed)
     return caught.value.details
 
 
@@ -26,17 +29,19 @@ def test_the_script_runs_under_any_sh():
     assert seen.memory_mb > 0
     assert seen.free_mb > 0
     assert seen.release.startswith(("debian", "ubuntu"))
+    assert seen.glibc.startswith("2.")
 
 
 def test_parse():
     seen = probe.parse(
         "id=ubuntu\nversion=24.04\npretty=Ubuntu 24.04.1 LTS\narch=aarch64\npython=3.12\n"
         "cores=8\nmemory_kb=16384000\nfree_kb=10240000\nfree_kb=2048000\ngpu=1\ngpu=1\n"
-        "systemd=1\ninstalled=1\n"
+        "systemd=1\ninstalled=1\nglibc=2.39\nsudo_rs=1\n"
     )
     assert seen == probe.Facts(
         release="ubuntu24.04", pretty="Ubuntu 24.04.1 LTS", arch="aarch64", python="3.12",
         cores=8, memory_mb=16000, free_mb=2000, gpus=2, systemd=True, installed=True,
+        glibc="2.39", sudo_rs=True,
     )  # fmt: skip
 
 
@@ -63,22 +68,73 @@ def test_every_problem_of_every_host_is_told():
         a=replace(DEBIAN, release="fedora41", pretty="Fedora 41", python="3.13"),
         b=replace(DEBIAN, python="", free_mb=100),
         c=replace(DEBIAN, systemd=False),
-        d=replace(DEBIAN, release="ubuntu22.04", pretty="Ubuntu 22.04", python="3.10"),
+        d=replace(DEBIAN, release="ubuntu22.04", pretty="Ubuntu 22.04", python="3.10", glibc=""),
     )
     text = "\n".join(details)
     assert "a: unsupported system: Fedora 41; supported: debian12" in text
     assert "b: python3 is missing: sudo apt-get install python3" in text
     assert "b: 100 MiB free" in text
     assert "c: systemd does not run there" in text
-    assert "d: Python 3.10 (Ubuntu 22.04): needs one of 3.11" in text
+    assert "d: glibc unknown (Ubuntu 22.04): the managed Python needs 2.17 or later" in text
 
 
-def test_mixed_pythons():
-    (detail,) = refused(a=DEBIAN, b=replace(DEBIAN, release="debian13", python="3.13"), c=DEBIAN)
+DEBIAN13 = replace(DEBIAN, release="debian13", python="3.13", glibc="2.41")
+JAMMY = replace(DEBIAN, release="ubuntu22.04", pretty="Ubuntu 22.04", python="3.10", glibc="2.35")
+RESOLUTE = replace(DEBIAN, release="ubuntu26.04", python="3.14", glibc="2.43")
+MANAGED = Target("3.12", "x86_64", ("cpu",), Sources(interpreter="managed"))
+OWN = Interpreter("3.13", ("x86_64",), "2.36", "f" * 64)
+
+
+@pytest.fixture(autouse=True)
+def _able(monkeypatch):
+    monkeypatch.setattr(control, "core_version", lambda: "2.21.5")
+
+
+def test_system_asks_for_one_supported_python():
+    (detail,) = refused(runtime="system", a=DEBIAN, b=DEBIAN13, c=DEBIAN)
     assert detail == (
-        "the hosts differ in Python (3.11 on a, c; 3.13 on b): "
-        "a cluster needs one minor version of Python"
+        "the hosts differ in Python (3.11 on a, c; 3.13 on b): a cluster needs one minor version "
+        "of Python (python_runtime: auto or managed brings it)"
     )
+    (detail,) = refused(runtime="system", a=JAMMY)
+    assert detail.startswith("a: Python 3.10 (Ubuntu 22.04): needs one of 3.11, ")
+    assert detail.endswith("python_runtime: auto or managed")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "target"),
+    [
+        ([DEBIAN, DEBIAN], Target("3.11", "x86_64")),
+        ([DEBIAN13], Target("3.13", "x86_64")),
+        ([DEBIAN, DEBIAN13], MANAGED),
+        ([JAMMY, JAMMY], MANAGED),
+        ([RESOLUTE], MANAGED),
+        ([DEBIAN13, JAMMY, RESOLUTE], MANAGED),
+    ],
+)
+def test_auto(hosts, target):
+    facts = {f"n{number}": host for number, host in enumerate(hosts)}
+    assert probe.choose_target(facts) == target
+
+
+def test_managed_though_the_systems_would_do():
+    assert probe.choose_target({"a": DEBIAN}, runtime="managed") == MANAGED
+    target = probe.choose_target({"a": DEBIAN}, runtime="managed", managed=OWN)
+    assert target == Target("3.13", "x86_64", ("cpu",), Sources("managed", "f" * 64))
+
+
+def test_an_own_archive_that_is_too_new_for_a_host_or_of_another_processor():
+    (detail,) = refused(managed=OWN, a=JAMMY, b=DEBIAN13)
+    assert detail.startswith("a: glibc 2.35 (Ubuntu 22.04): the managed Python needs 2.36 or later")
+    arm = replace(DEBIAN, arch="aarch64")
+    (detail,) = refused(runtime="managed", managed=OWN, a=arm)
+    assert detail == "a: aarch64: the managed Python is for x86_64 (python_archive)"
+
+
+def test_a_host_that_the_ansible_here_cannot_manage(monkeypatch):
+    monkeypatch.setattr(control, "core_version", lambda: "2.19.14")
+    (detail,) = refused(a=RESOLUTE, b=DEBIAN13)
+    assert detail.startswith("a: its own Python is 3.14, which ansible-core 2.19.14")
 
 
 def test_mixed_architectures():
