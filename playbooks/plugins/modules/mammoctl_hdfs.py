@@ -14,6 +14,7 @@ options:
   url: {description: The NameNode's page, type: str, required: true}
   user: {description: The superuser., type: str, default: hdfs}
   datanodes: {description: How many must be live., type: int, required: true}
+  page: {description: Also the page of a DataNode which must itself say that it serves., type: str, default: ""}
   timeout_s: {description: Seconds to wait., type: int, default: 120}
   directories:
     description: The folders.
@@ -45,6 +46,7 @@ import urllib.request
 from ansible.module_utils.basic import AnsibleModule
 
 STATE = "/jmx?qry=Hadoop:service=NameNode,name=%s"
+DATANODE = "/jmx?qry=Hadoop:service=DataNode,name=DataNodeInfo"
 
 
 class NameNode:
@@ -55,9 +57,9 @@ class NameNode:
         # Never through a proxy that the environment names: the address is on the cluster.
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def get(self, path):
-        """Return the JSON at a path of the pages."""
-        with self.opener.open(self.url + path, timeout=10) as answer:
+    def get(self, path, url=""):
+        """Return the JSON at a path of the pages; of those at ``url`` when given."""
+        with self.opener.open((url or self.url) + path, timeout=10) as answer:
             return json.load(answer)
 
     def call(self, method, path, operation, **parameters):
@@ -77,6 +79,12 @@ class NameNode:
         info = self.get(STATE % "NameNodeInfo")["beans"][0]
         system = self.get(STATE % "FSNamesystemState")["beans"][0]
         return info["Safemode"], system["NumLiveDataNodes"]
+
+
+def serves(info):
+    """Tell whether a DataNode's own account says that it is registered and heard (pure)."""
+    actors = json.loads(info["beans"][0]["BPServiceActorInfo"])
+    return bool(actors) and all(a["ActorState"] == "RUNNING" and int(a["LastHeartbeat"]) <= 10 for a in actors)
 
 
 def wanted_changes(found, wanted):
@@ -100,6 +108,7 @@ def main():
             "url": text,
             "user": {"type": "str", "default": "hdfs"},
             "datanodes": {"type": "int", "required": True},
+            "page": {"type": "str", "default": ""},
             "timeout_s": {"type": "int", "default": 120},
             "directories": {
                 "type": "list",
@@ -122,7 +131,10 @@ def main():
                 ", safe mode" if safemode else "",
             )
             if not safemode and live >= wanted["datanodes"]:
-                break
+                # The NameNode counts a DataNode that has just been stopped; its successor knows better.
+                if not wanted["page"] or serves(namenode.get(DATANODE, wanted["page"])):
+                    break
+                seen = "the DataNode at %s has not registered yet" % wanted["page"]
         except (OSError, ValueError, LookupError) as error:
             seen = "no answer: %s" % error
         if time.monotonic() > deadline:

@@ -11,6 +11,7 @@ author: mammoctl
 options:
   url: {description: The master's page., type: str, required: true}
   workers: {description: Name -> C(cores) and C(memory_mb)., type: dict, required: true}
+  page: {description: Also the page of a worker which must itself say that it is registered., type: str, default: ""}
   timeout_s: {description: Seconds to wait., type: int, default: 120}
 """
 
@@ -44,12 +45,28 @@ def differences(state, wanted):
     return lines
 
 
+def problems(get, url, workers, page):
+    """Return what is not as it must be, one line each; ``get`` fetches the JSON of a page."""
+    try:
+        lines = differences(get(url + "/json/"), workers)
+    except (OSError, ValueError) as error:
+        return ["the master does not answer: %s" % error]
+    if lines or not page:
+        return lines
+    # The master may still count a worker that has just been stopped; its successor knows better.
+    try:
+        return [] if get(page + "/json/").get("masterurl") else ["the worker at %s has not registered yet" % page]
+    except (OSError, ValueError) as error:
+        return ["the worker at %s does not answer: %s" % (page, error)]
+
+
 def main():
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "required": True},
             "workers": {"type": "dict", "required": True},
+            "page": {"type": "str", "default": ""},
             "timeout_s": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
@@ -58,13 +75,16 @@ def main():
         module.exit_json(changed=False)
     # Never through a proxy that the environment names: the address is on the cluster.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + module.params["timeout_s"]
+
+    def get(url):
+        """Return the JSON of a page."""
+        with opener.open(url, timeout=10) as answer:
+            return json.load(answer)
+
+    wanted = module.params
+    deadline = time.monotonic() + wanted["timeout_s"]
     while True:
-        try:
-            with opener.open(module.params["url"] + "/json/", timeout=10) as answer:
-                lines = differences(json.load(answer), module.params["workers"])
-        except (OSError, ValueError) as error:
-            lines = ["the master does not answer: %s" % error]
+        lines = problems(get, wanted["url"], wanted["workers"], wanted["page"])
         if not lines:
             module.exit_json(changed=False)
         if time.monotonic() > deadline:

@@ -257,7 +257,8 @@ def main():
     present = describe(link)
     if state == "looked":
         known = {key: before[key] for key in ("from", "to")} if before else {}
-        module.exit_json(changed=False, present=present, kept=known, running=running(module))
+        workers = read_json(CLUSTER).get("workers", {})
+        module.exit_json(changed=False, present=present, kept=known, workers=workers, running=running(module))
     if state == "saved":
         needed = not is_same_upgrade(before, wanted["to"], present["bundle"])
         if needed and not check:
@@ -267,7 +268,10 @@ def main():
     if state == "restored":
         changed = restore(module, kept, before) if before else []
         after = "".join("%s\n" % name for name in changed)
-        module.exit_json(changed=bool(changed), restored=changed, diff={"before": "", "after": after})
+        other = bool(before) and before["from"]["spark_version"] != present["spark_version"]
+        module.exit_json(
+            changed=bool(changed), restored=changed, other_spark=other, diff={"before": "", "after": after}
+        )
     if state == "dropped":
         there = os.path.isdir(kept)
         if there and not check:
@@ -275,7 +279,9 @@ def main():
         module.exit_json(changed=False, dropped=there)
     links = (present["env"], before.get("from", {}).get("env", ""))
     needed = {os.path.basename(name) for name in links if name}
-    old, wheels = superfluous(wanted["envs"], wanted["interpreters"], wanted["store"], needed)
+    old, wheels = (
+        ([], []) if not needed else superfluous(wanted["envs"], wanted["interpreters"], wanted["store"], needed)
+    )
     if not check:
         for path in [*old, *wheels]:
             shutil.rmtree(path)
