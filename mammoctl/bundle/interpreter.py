@@ -165,11 +165,10 @@ def inspect(path: Path, sha256: str) -> Interpreter:
         ) from exc
     supported = versions.python_minors()
     if len(minors) != 1 or len(arches) != 1:
-        seen = (
-            f"versions {', '.join(sorted(minors)) or 'none'}; {', '.join(sorted(arches)) or 'none'}"
-        )
+        found = ", ".join(sorted(minors)) or "none", ", ".join(sorted(arches)) or "none"
         raise UsageError(
-            f"{path} does not hold one CPython below the folder `python` (python/bin/python3.N): {seen}",
+            f"{path} does not hold one CPython below the folder `python` (python/bin/python3.N)",
+            details=[f"versions: {found[0]}; processors: {found[1]}"],
             hint=_CHOICES,
         )
     (python,), (arch,) = minors, arches

@@ -58,7 +58,7 @@ def test_what_an_archive_holds_is_read_from_its_programs(tmp_path: Path) -> None
         ({"bin/python3.12": elf(62)}, "does not hold one CPython"),
         (
             {"python/bin/python3.12": elf(62), "python/bin/python3.13": elf(62)},
-            "versions 3.12, 3.13; x86_64",
+            "versions: 3.12, 3.13; processors: x86_64",
         ),
         ({"python/bin/python3.9": elf(62)}, "Python 3.9, for which there is no locked"),
     ],
@@ -66,8 +66,9 @@ def test_what_an_archive_holds_is_read_from_its_programs(tmp_path: Path) -> None
 def test_what_is_no_interpreter_for_nodes_is_refused(
     tmp_path: Path, files: dict[str, bytes], said: str
 ) -> None:
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError) as caught:
         interpreter.inspect(archive(tmp_path / "own.tar.gz", files), "sum")
+    assert said in "\n".join([caught.value.message, *caught.value.details])
     assert caught.value.hint
 
 
