@@ -64,7 +64,10 @@ class Executor(_Part):
 
 
 class ClusterFile(_Part):
-    """The whole record; see docs/architecture.md."""
+    """The whole record; see docs/architecture.md.
+
+    ``java_home`` is the master's, where drivers run; ``java_homes`` names each node's.
+    """
 
     schema_: Literal[1]
     cluster: str
@@ -77,6 +80,7 @@ class ClusterFile(_Part):
     spark_home: str
     spark_version: str
     java_home: str
+    java_homes: dict[str, str] = {}
     executor: Executor
     bundle: str
     tensorflow_variant: dict[str, str] = {}

@@ -93,7 +93,7 @@ def test_the_nodes_get_the_uv_of_the_control_machine() -> None:
 def test_releases_say_what_they_bring() -> None:
     debian = versions.release("debian12")
     assert debian is not None
-    assert (debian.python, debian.java) == ("3.11", "openjdk-17-jre-headless")
+    assert (debian.python, debian.java) == ("3.11", "openjdk-17-jdk-headless")
     assert versions.release("ubuntu22.04") is not None
     assert versions.release("fedora40") is None
     for name, entry in versions.load()["releases"].items():
