@@ -55,13 +55,21 @@ def push(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a data set of this name.")
     ] = False,
+    keep_identifiers: Annotated[
+        bool,
+        typer.Option(
+            "--keep-identifiers",
+            help="Send the files as they are: names in headers and comments travel too.",
+        ),
+    ] = False,
     inventory: Inventory = None,
     as_json: Json = False,
 ) -> None:
     r"""Pack the images of a folder and put them on the cluster's storage.
 
-    Labels come from a manifest, or from folders called benign and malignant. Names of files and
-    patients stay on the master in a private map; the data set knows images by ids.
+    Labels come from a manifest, or from folders called benign and malignant. Images are
+    de-identified here, before anything leaves this machine. Names of files and patients stay on
+    the master in a private map; the data set knows images by ids.
 
     Examples:
         mammoctl data push ~/mammograms --name screening
@@ -84,6 +92,8 @@ def push(
         )
         for warning in scan.warnings:
             console.warn(warning)
+        if keep_identifiers:
+            console.warn("the files are sent as they are: their headers may name people")
         with Nodes(cluster) as nodes:
             deployment = clusters.read(nodes)
             with console.progress(transfer=True) as bars:
@@ -94,8 +104,13 @@ def push(
                     scan,
                     name,
                     overwrite=replace,
+                    keep_identifiers=keep_identifiers,
                     advance=lambda count: bars.advance(task, count),
                 )
+    for finding, count in (pushed.description.get("warnings") or {}).items():
+        console.warn(f"{count} images: {finding}")
+    for reason, count in (pushed.description.get("rejects") or {}).items():
+        console.warn(f"{count} images cannot be used and travel without content: {reason}")
     if as_json:
         document = {"schema": 1, "changed": pushed.changed, "uri": pushed.uri}
         console.result_json({**document, "data": pushed.description})

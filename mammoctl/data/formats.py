@@ -35,6 +35,11 @@ def sniff(head: bytes) -> str:
     return "unknown"
 
 
+def has_dicom_name(path: PurePath | str) -> bool:
+    """Tell whether a file's name does not speak against DICOM, which is often without a suffix."""
+    return PurePath(path).suffix.lower() in {".dcm", ".dicom", ".ima", ""}
+
+
 def has_image_suffix(path: PurePath | str) -> bool:
     """Tell whether a file's name claims to be an image."""
     return PurePath(path).suffix.lower() in IMAGE_SUFFIXES

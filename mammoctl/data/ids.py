@@ -28,6 +28,23 @@ def patient_pseudonym(key: bytes, patient: str) -> str:
     return _keyed(key, b"patient\0", patient.encode("utf-8", "surrogateescape"))
 
 
+def pseudonym(key: bytes, purpose: str, text: str) -> str:
+    """Return the pseudonym of a machine or a site: 16 hex digits."""
+    return _keyed(key, purpose.encode() + b"\0", text.encode("utf-8", "surrogateescape"))
+
+
+def remapped_uid(key: bytes, uid: str) -> str:
+    """Return the DICOM UID that stands for another: equal ones stay equal (PS3.5 B.2)."""
+    digest = hmac.new(key, b"uid\0" + uid.encode("utf-8", "surrogateescape"), hashlib.sha256)
+    return f"2.25.{int.from_bytes(digest.digest()[:16])}"
+
+
+def shift_in_days(key: bytes, patient: str) -> int:
+    """Return by how many days the dates of a patient are moved back: 1 to 3650."""
+    digest = hmac.new(key, b"dates\0" + patient.encode("utf-8", "surrogateescape"), hashlib.sha256)
+    return int.from_bytes(digest.digest()[:8]) % 3650 + 1
+
+
 def _keyed(key: bytes, purpose: bytes, value: bytes) -> str:
     digest = hmac.new(key, purpose, hashlib.sha256)
     digest.update(value)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mammoctl.data.about import NOTHING, About, from_columns
 from mammoctl.errors import DataError
 
 REQUIRED = ("file", "label")
@@ -21,6 +22,7 @@ class Row:
     file: str
     label: str
     patient: str
+    about: About = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read the columns ``file``, ``label`` and, if there, ``patient_id``; others are ignored.
+    """Read the columns ``file``, ``label`` and, if there, ``patient_id`` and those of `About`.
 
     Comma, semicolon or tab separate columns, as the header shows; the text is UTF-8.
 
@@ -74,5 +76,9 @@ def _rows(reader: csv.DictReader[str], columns: dict[str, str]) -> Iterator[Row]
         values = {name: (record.get(column) or "").strip() for name, column in columns.items()}
         if any(values.values()):
             yield Row(
-                reader.line_num, values["file"], values["label"], values.get("patient_id", "")
+                reader.line_num,
+                values["file"],
+                values["label"],
+                values.get("patient_id", ""),
+                from_columns(values),
             )

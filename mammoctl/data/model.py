@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mammoctl.data.about import NOTHING, About
+
 LABELS = ("benign", "malignant")
 
 
@@ -20,6 +22,7 @@ class Image:
         patient: the patient as the user names it; empty when unknown.
         size: bytes.
         mtime_ns: time of the last change, nanoseconds since the epoch.
+        about: what the manifest says about it.
     """
 
     path: Path
@@ -28,6 +31,7 @@ class Image:
     patient: str
     size: int
     mtime_ns: int
+    about: About = NOTHING
 
 
 @dataclass(slots=True)
@@ -48,7 +52,7 @@ class Scan:
         problems: what must be mended or skipped, one entry per kind of problem.
         ignored: number of files that are no images.
         warnings: what does no harm but should be known.
-        patient_source: ``manifest``, ``pattern`` or ``none``.
+        patient_source: ``manifest``, ``pattern``, ``dicom`` or ``none``.
     """
 
     images: list[Image] = field(default_factory=list)

@@ -6,11 +6,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mammoctl.data import ids
-from mammoctl.data.formats import HEAD_BYTES, sniff
+from mammoctl.data import deid, ids
+from mammoctl.data.about import NAMES, travelling
+from mammoctl.data.deid import Cleaned
+from mammoctl.data.formats import HEAD_BYTES, has_dicom_name, sniff
 from mammoctl.data.model import LABELS, Image
 from mammoctl.data.scan import first_few
 from mammoctl.errors import DataError
@@ -50,9 +52,11 @@ class Packed:
     Attributes:
         parts: the files in the order of writing.
         checksum: sha256 over all parts, one after the other.
-        content: sha256 over ids, labels and patients, whatever the order and the names.
+        content: sha256 over what travels, whatever the order and the names.
         rows: for the map from ids to files: id, file, label, patient, pseudonym.
         duplicates: number of files left out because another has the same content.
+        warnings: how many images have which warning.
+        rejects: how many images travel without content, for which reason.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -65,6 +69,8 @@ class Packed:
     labels: dict[str, int] = field(default_factory=dict)
     formats: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
+    warnings: dict[str, int] = field(default_factory=dict)
+    rejects: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,12 @@ class Record:
     label: str
     format: str
     sha256: str
-    content: bytes
+    cleaned: Cleaned
+
+    @property
+    def content(self) -> bytes:
+        """The file as it travels."""
+        return self.cleaned.content
 
 
 def schema() -> pa.Schema:
@@ -93,6 +104,9 @@ def schema() -> pa.Schema:
             pa.field("sha256", text, nullable=False),
             pa.field("content", pa.binary(), nullable=False),
             pa.field("size", pa.int64(), nullable=False),
+            *(pa.field(name, text) for name in NAMES),
+            pa.field("warnings", pa.list_(text), nullable=False),
+            pa.field("reject", text),
         ]
     )
 
@@ -142,6 +156,7 @@ def pack(
     key: bytes,
     open_part: OpenPart | None,
     *,
+    keep_identifiers: bool = False,
     advance: Callable[[int], None] = lambda _: None,
     part_bytes: int = PART_BYTES,
 ) -> Packed:
@@ -155,17 +170,18 @@ def pack(
         key: the cluster's key for identifiers.
         open_part: opens the file of a given name for writing; None only computes what the
             data set would be (``parts`` and ``checksum`` stay empty).
+        keep_identifiers: send the files as they are instead of cleaning them (`deid.clean`).
         advance: is told the number of bytes read after each image.
         part_bytes: start a new part after this many bytes of images.
 
     Raises:
-        DataError: a file cannot be read any more, or the same content comes with two labels or
-            two patients.
+        DataError: a file cannot be read any more, the same content comes with two labels or
+            two patients, or no usable image of one class is left.
     """
     result = Packed()
     total = hashlib.sha256()
     ordered = sorted(images, key=lambda image: ids.patient_pseudonym(key, "/" + image.name))
-    records = _records(ordered, key, result, advance)
+    records = _records(ordered, key, result, advance, keep_identifiers)
     if open_part is None:
         for _ in records:
             pass
@@ -203,7 +219,7 @@ def _write_part(stream: _Hashing, records: Iterator[Record]) -> int:
     import pyarrow.parquet as pq
 
     columns = schema()
-    labels = [name for name in columns.names if name != "content"]
+    labels = [name for name in columns.names if name not in ("content", "warnings")]
     count = 0
     with pq.ParquetWriter(
         pa.PythonFile(stream, mode="w"),
@@ -244,19 +260,33 @@ def _batch(group: list[Record], columns: pa.Schema) -> pa.RecordBatch:
             "sha256": [record.sha256 for record in group],
             "content": [record.content for record in group],
             "size": [len(record.content) for record in group],
+            **{
+                name: [getattr(record.cleaned.about, name) or None for record in group]
+                for name in NAMES
+            },
+            "warnings": [list(record.cleaned.warnings) for record in group],
+            "reject": [record.cleaned.reject or None for record in group],
         },
         schema=columns,
     )
 
 
 def _records(
-    images: Iterable[Image], key: bytes, result: Packed, advance: Callable[[int], None]
+    images: Iterable[Image],
+    key: bytes,
+    result: Packed,
+    advance: Callable[[int], None],
+    keep_identifiers: bool,
 ) -> Iterator[Record]:
     """Yield a record per distinct image, fill in ``result``, refuse contradictions at the end."""
     seen: dict[str, tuple[str, str, str]] = {}
     contradictions: list[str] = []
     labels: Counter[str] = Counter()
+    usable: Counter[str] = Counter()
     formats: Counter[str] = Counter()
+    warnings: Counter[str] = Counter()
+    rejects: Counter[str] = Counter()
+    lines: list[str] = []
     for image in images:
         content = _read(image)
         advance(len(content))
@@ -270,13 +300,21 @@ def _records(
                 contradictions.append(f"{image.name} and {other[2]}")
             continue
         seen[image_id] = (image.label, patient, image.name)
-        labels[image.label] += 1
         kind = sniff(content[:HEAD_BYTES])
+        if contradictions:
+            continue
+        cleaned = _prepared(image, content, key, patient, keep_identifiers)
+        labels[image.label] += 1
         formats[kind] += 1
-        result.size += len(content)
-        if not contradictions:
-            digest = hashlib.sha256(content).hexdigest()
-            yield Record(image_id, patient, image.label, kind, digest, content)
+        warnings.update(cleaned.warnings)
+        if cleaned.reject:
+            rejects[cleaned.reject] += 1
+        else:
+            usable[image.label] += 1
+        result.size += len(cleaned.content)
+        digest = hashlib.sha256(cleaned.content).hexdigest()
+        lines.append(f"{image_id} {image.label} {patient} {digest} {cleaned.about}\n")
+        yield Record(image_id, patient, image.label, kind, digest, cleaned)
     if contradictions:
         raise DataError(
             f"{len(contradictions)} files have the same content as another file but another "
@@ -284,12 +322,36 @@ def _records(
             hint="remove the wrong file of each pair, or mend the manifest",
             details=first_few(contradictions),
         )
+    _check_usable(usable, rejects)
     result.images = len(seen)
     result.patients = len({patient for _, patient, _ in seen.values()})
     result.labels = {label: labels[label] for label in LABELS}
     result.formats = dict(sorted(formats.items()))
-    lines = sorted(f"{name} {label} {patient}\n" for name, (label, patient, _) in seen.items())
-    result.content = hashlib.sha256("".join(lines).encode()).hexdigest()
+    result.warnings = dict(sorted(warnings.items()))
+    result.rejects = dict(sorted(rejects.items()))
+    result.content = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def _prepared(
+    image: Image, content: bytes, key: bytes, patient: str, keep_identifiers: bool
+) -> Cleaned:
+    """Return an image as it travels; its manifest counts more than its header."""
+    if keep_identifiers:
+        return Cleaned(content, travelling(image.about, key))
+    cleaned = deid.clean(content, key=key, patient=patient, dicom_name=has_dicom_name(image.path))
+    return replace(cleaned, about=travelling(image.about.over(cleaned.about), key))
+
+
+def _check_usable(usable: Counter[str], rejects: Counter[str]) -> None:
+    """Refuse a data set of which nothing meaningful would be left."""
+    missing = [label for label in LABELS if not usable[label]]
+    if not missing:
+        return
+    raise DataError(
+        f"no image called {' or '.join(missing)} can be used",
+        hint="look at the files: none of these could be read",
+        details=[f"{count} images: {reason}" for reason, count in rejects.most_common()],
+    )
 
 
 def _read(image: Image) -> bytes:

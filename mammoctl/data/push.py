@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mammoctl import __version__
-from mammoctl.data import ids
+from mammoctl.data import deid, ids
+from mammoctl.data.about import NAMES
 from mammoctl.data.pack import Packed, Sink, pack
 from mammoctl.data.storage import Storage
 from mammoctl.errors import DataError, RemoteError
@@ -68,6 +69,7 @@ def push(
     name: str,
     *,
     overwrite: bool = False,
+    keep_identifiers: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Pushed:
     """Bring the images of a scan to the cluster under ``name``.
@@ -81,6 +83,7 @@ def push(
         scan: the images.
         name: of the data set.
         overwrite: replace a data set of that name with other content.
+        keep_identifiers: send the files as they are, headers included.
         advance: is told the number of bytes read after each image.
 
     Raises:
@@ -90,13 +93,14 @@ def push(
     check_name(name)
     begin = time.monotonic()
     key = ids.load_key(nodes.cluster.path)
-    mark = fingerprint(scan, key)
+    mark = fingerprint(scan, key, keep_identifiers)
     target = _Target(nodes, Storage(nodes, deployment), deployment.paths.data, name)
     old = target.existing()
     if old is not None:
         same = old.get("source") == mark
         if not same and not overwrite:
-            same = pack(scan.images, key, None, advance=advance).content == old.get("content")
+            again = pack(scan.images, key, None, keep_identifiers=keep_identifiers, advance=advance)
+            same = again.content == old.get("content")
             if not same:
                 raise DataError(
                     f"there is a data set {name} already, with other content "
@@ -105,22 +109,28 @@ def push(
                 )
         if same:
             return Pushed(target.uri, old, False, time.monotonic() - begin)
-    packed = target.upload(scan, key, advance)
-    description = _describe(name, scan, packed, mark)
+    packed = target.upload(scan, key, keep_identifiers, advance)
+    description = _describe(name, scan, packed, mark, keep_identifiers)
     target.finish(packed, description, replaces=old is not None)
     return Pushed(target.uri, description, True, time.monotonic() - begin)
 
 
-def fingerprint(scan: Scan, key: bytes) -> str:
-    """Return a keyed hash of names, sizes, times, labels and patients: cheap to compare."""
-    digest = hmac.new(key, b"source\0", hashlib.sha256)
+def fingerprint(scan: Scan, key: bytes, keep_identifiers: bool = False) -> str:
+    """Return a keyed hash of names, sizes, times and what the manifest says: cheap to compare."""
+    how = "as they are" if keep_identifiers else f"de-identified {deid.VERSION}"
+    digest = hmac.new(key, f"source\0{how}\0".encode(), hashlib.sha256)
     for image in scan.images:
-        row = (image.name, image.size, image.mtime_ns, image.label, image.patient)
+        row = (
+            *(image.name, image.size, image.mtime_ns, image.label, image.patient),
+            *(getattr(image.about, name) for name in NAMES),
+        )
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()
 
 
-def _describe(name: str, scan: Scan, packed: Packed, mark: str) -> dict[str, Any]:
+def _describe(
+    name: str, scan: Scan, packed: Packed, mark: str, keep_identifiers: bool
+) -> dict[str, Any]:
     return {
         "schema": 1,
         "name": name,
@@ -129,7 +139,10 @@ def _describe(name: str, scan: Scan, packed: Packed, mark: str) -> dict[str, Any
         "labels": packed.labels,
         "formats": packed.formats,
         "patient_source": scan.patient_source,
+        "deidentified": None if keep_identifiers else deid.VERSION,
         "duplicates": packed.duplicates,
+        "warnings": packed.warnings,
+        "rejects": packed.rejects,
         "bytes": packed.size,
         "parts": [asdict(part) for part in packed.parts],
         "content": packed.content,
@@ -174,14 +187,18 @@ class _Target:
             return {}
         return description if isinstance(description, dict) else {}
 
-    def upload(self, scan: Scan, key: bytes, advance: Callable[[int], None]) -> Packed:
+    def upload(
+        self, scan: Scan, key: bytes, keep_identifiers: bool, advance: Callable[[int], None]
+    ) -> Packed:
         """Pack into the temporary folder and compare what arrived with what was sent."""
         storage = self._storage
         lines = [storage.mkdir_line(self._temporary)]
         if self._leftovers:
             lines.insert(0, storage.remove_line(*self._leftovers))
         storage.run(" && ".join(lines))
-        packed = pack(scan.images, key, self._open, advance=advance)
+        packed = pack(
+            scan.images, key, self._open, keep_identifiers=keep_identifiers, advance=advance
+        )
         parts = [f"{self._temporary}/{part.name}" for part in packed.parts]
         if (found := storage.sha256(*parts)) != packed.checksum:
             raise RemoteError(

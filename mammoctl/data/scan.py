@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from mammoctl.data.about import NOTHING, About
 from mammoctl.data.formats import HEAD_BYTES, has_image_suffix, sniff
 from mammoctl.data.manifest import Manifest, Row, read_manifest
 from mammoctl.data.model import LABELS, Image, Scan
@@ -205,7 +206,15 @@ def _from_manifest(
                 where,
             )
             continue
-        _add(scan, folder / name, name, label, patient=row.patient, pattern=pattern)
+        _add(
+            scan,
+            folder / name,
+            name,
+            label,
+            patient=row.patient,
+            about=row.about,
+            pattern=pattern,
+        )
     _count_unnamed(scan, folder, set(first))
     if repeated:
         scan.warnings.append(f"{repeated} rows of the manifest only repeat another row")
@@ -253,6 +262,7 @@ def _add(
     label: str,
     *,
     patient: str = "",
+    about: About = NOTHING,
     pattern: re.Pattern[str] | None,
 ) -> None:
     try:
@@ -284,7 +294,7 @@ def _add(
             )
             return
         patient = found
-    scan.images.append(Image(path, name, label, patient, status.st_size, status.st_mtime_ns))
+    scan.images.append(Image(path, name, label, patient, status.st_size, status.st_mtime_ns, about))
 
 
 def _unreadable(scan: Scan, name: str, exc: OSError) -> None:

@@ -4,12 +4,14 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from mammoctl.data import ids
+from mammoctl.data.about import About
 from mammoctl.data.model import Image
 from mammoctl.data.pack import Packed, pack
 from mammoctl.errors import DataError
@@ -36,7 +38,11 @@ def packed(found: list[Image], **options: int) -> tuple[Packed, dict[str, bytes]
         yield buffer
         written[name] = buffer.getvalue()
 
-    return pack(found, KEY, open_part, **options), written
+    return pack(found, KEY, open_part, keep_identifiers=True, **options), written
+
+
+def content_of(found: list[Image]) -> str:
+    return pack(found, KEY, None, keep_identifiers=True).content
 
 
 def test_rows_are_read_back_unchanged(tmp_path: Path) -> None:
@@ -56,6 +62,8 @@ def test_rows_are_read_back_unchanged(tmp_path: Path) -> None:
             "sha256": hashlib.sha256(content).hexdigest(),
             "content": content,
             "size": 1003,
+            **dict.fromkeys(("view", "laterality", "age", "density", "machine", "site", "reject")),
+            "warnings": [],
         }
     assert (result.images, result.patients, result.size) == (40, 10, 40 * 1003)
     assert result.labels == {"benign": 20, "malignant": 20}
@@ -79,7 +87,9 @@ def test_parts_and_row_groups_are_bounded(tmp_path: Path) -> None:
         written[name] = io.BytesIO()
         yield written[name]
 
-    result = pack(found, KEY, open_part, part_bytes=18 * 1003, advance=seen.append)
+    result = pack(
+        found, KEY, open_part, keep_identifiers=True, part_bytes=18 * 1003, advance=seen.append
+    )
     assert [part.images for part in result.parts] == [18, 18, 4]
     assert seen == [1003] * 40
     total = hashlib.sha256()
@@ -105,9 +115,11 @@ def test_content_does_not_depend_on_names_or_order(tmp_path: Path) -> None:
     renamed = [
         Image(i.path, f"x{n}", i.label, i.patient, i.size, 1) for n, i in enumerate(found[::-1])
     ]
-    assert pack(found, KEY, None).content == pack(renamed, KEY, None).content
-    relabelled = [Image(i.path, i.name, "benign", i.patient, i.size, 0) for i in found]
-    assert pack(found, KEY, None).content != pack(relabelled, KEY, None).content
+    assert content_of(found) == content_of(renamed)
+    relabelled = [replace(i, label="benign" if n == 1 else i.label) for n, i in enumerate(found)]
+    assert content_of(found) != content_of(relabelled)
+    older = [replace(i, about=About(age="70")) for i in found]
+    assert content_of(found) != content_of(older)
 
 
 def test_duplicates_are_packed_once_but_mapped_twice(tmp_path: Path) -> None:
@@ -180,3 +192,76 @@ def test_ids_depend_on_key_and_purpose() -> None:
     assert ids.image_id(KEY, b"x") != ids.image_id(b"l" * 32, b"x")
     assert ids.image_id(KEY, b"x") != ids.patient_pseudonym(KEY, "x")
     assert len(ids.image_id(KEY, b"x")) == 16
+
+
+def test_images_are_cleaned_unless_told_otherwise(tmp_path: Path) -> None:
+    from pictures import PLANTED, jpeg
+
+    found = images(tmp_path, 4)
+    for number, image in enumerate(found):
+        image.path.write_bytes(jpeg(number))
+    name = PLANTED.encode()
+    written: dict[str, bytes] = {}
+
+    @contextmanager
+    def open_part(part: str) -> Iterator[io.BytesIO]:
+        buffer = io.BytesIO()
+        yield buffer
+        written[part] = buffer.getvalue()
+
+    def contents() -> list[bytes]:
+        return pq.read_table(io.BytesIO(written["part-00000.parquet"]))["content"].to_pylist()
+
+    pack(found, KEY, open_part)
+    assert not [content for content in contents() if name in content]
+    pack(found, KEY, open_part, keep_identifiers=True)
+    assert [name in content for content in contents()] == [True] * 4
+    cleaned, whole = pack(found, KEY, None), pack(found, KEY, None, keep_identifiers=True)
+    assert cleaned.content != whole.content
+
+
+def test_what_cannot_be_cleaned_travels_as_a_reason(tmp_path: Path) -> None:
+    from pictures import jpeg
+
+    found = images(tmp_path, 6)
+    for number, image in enumerate(found[:4]):
+        image.path.write_bytes(jpeg(number))
+    found[5].path.write_bytes(b"")
+    written: list[io.BytesIO] = []
+
+    @contextmanager
+    def open_part(part: str) -> Iterator[io.BytesIO]:
+        written.append(io.BytesIO())
+        yield written[-1]
+
+    result = pack(found, KEY, open_part)
+    rows = pq.read_table(written[0]).to_pylist()
+    assert sorted((len(row["content"]) > 0, row["reject"] or "") for row in rows) == [
+        (False, "empty file"),
+        (False, "truncated or damaged"),
+        *[(True, "")] * 4,
+    ]
+    assert result.rejects == {"empty file": 1, "truncated or damaged": 1}
+    assert result.images == 6
+
+
+def test_nothing_meaningful_left_is_an_error(tmp_path: Path) -> None:
+    from pictures import jpeg
+
+    found = images(tmp_path, 6)
+    for number in (0, 2, 4):
+        found[number].path.write_bytes(jpeg(number))
+    with pytest.raises(DataError, match="no image called malignant") as caught:
+        pack(found, KEY, None)
+    assert caught.value.details == ["3 images: truncated or damaged"]
+
+
+def test_machine_and_site_travel_as_keyed_hashes(tmp_path: Path) -> None:
+    about = About(view="CC", machine="ACME 3000", site="St. Mary")
+    found = [replace(i, about=about) for i in images(tmp_path, 2)]
+    _, written = packed(found)
+    rows = pq.read_table(io.BytesIO(written["part-00000.parquet"])).to_pylist()
+    assert {row["view"] for row in rows} == {"CC"}
+    assert len({row["machine"] for row in rows}) == len({row["site"] for row in rows}) == 1
+    assert "ACME" not in str(rows)
+    assert "Mary" not in str(rows)

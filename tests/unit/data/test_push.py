@@ -12,8 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pictures import PLANTED, jpeg
+from PIL import Image
 
 from mammoctl.cluster import ClusterFile
 from mammoctl.data import push as pushing
@@ -94,8 +97,12 @@ def folder(tmp_path: Path) -> Path:
         label = ("benign", "malignant")[number % 2]
         path = source / label / f"P{number} ł.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"\xff\xd8\xff" + bytes([number]) * 100)
+        path.write_bytes(jpeg(number))
     return source
+
+
+def shown(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)))
 
 
 def on_hdfs(deployment: ClusterFile) -> ClusterFile:
@@ -119,7 +126,7 @@ def test_a_pushed_set_is_complete_described_and_mapped(
     read: list[int] = []
     pushed = bring(nodes, deployment, folder, advance=read.append)
     assert pushed.changed
-    assert read == [103] * 6
+    assert sorted(read) == sorted(path.stat().st_size for path in folder.rglob("*.jpg"))
     assert entries(deployment) == ["set"]
     here = tmp_path / "storage" / "data" / "set"
     about = json.loads((here / "dataset.json").read_text())
@@ -134,10 +141,60 @@ def test_a_pushed_set_is_complete_described_and_mapped(
     mapped = list(csv.DictReader(io.StringIO(ids.read_text())))
     assert {row["image_id"] for row in mapped} == set(rows)
     for row in mapped:
-        assert (folder / row["file"]).read_bytes() == rows[row["image_id"]]["content"]
+        content = (folder / row["file"]).read_bytes()
+        travelled = rows[row["image_id"]]["content"]
+        assert np.array_equal(shown(travelled), shown(content))
+        assert travelled != content
         assert row["patient_id"] == rows[row["image_id"]]["patient_id"]
     assert sorted(row["patient"] for row in mapped) == [f"P{n}" for n in range(6)]
     assert [item["name"] for item in list_data(nodes, deployment)] == ["set"]  # type: ignore[arg-type]
+
+
+def test_no_identifier_is_in_anything_that_is_written(
+    nodes: Local, deployment: ClusterFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The map of ids, for root on the master, is the one place that holds names, by design."""
+    from test_deid_dicom import planted
+
+    source = tmp_path / "named"
+    source.mkdir()
+    (source / "a.dcm").write_bytes(planted()[0])
+    (source / "b.jpg").write_bytes(jpeg(1))
+    (source / "c.jpg").write_bytes(b"\xff\xd8\xff" + PLANTED.encode() * 9)
+    (source / "manifest.csv").write_text(
+        "file,label,patient_id,view,laterality,age,density,machine_id,site_id,radiologist\n"
+        + "".join(
+            f"{name},{label},{PLANTED},{','.join([PLANTED] * 7)}\n"
+            for name, label in (("a.dcm", "benign"), ("b.jpg", "malignant"), ("c.jpg", "benign"))
+        )
+    )
+    caplog.clear()
+    push(nodes, deployment, scan_folder(source), "set")  # type: ignore[arg-type]
+    here = tmp_path / "storage" / "data" / "set"
+    texts = [path.read_bytes() for path in here.iterdir() if path.suffix == ".json"]
+    for part in here.glob("*.parquet"):
+        texts.append(str(pq.ParquetFile(part).metadata.to_dict()).encode())
+        texts += [
+            value if isinstance(value, bytes) else str(value).encode()
+            for row in pq.read_table(part).to_pylist()
+            for value in row.values()
+        ]
+    assert len(texts) > 40
+    assert not [text for text in texts if PLANTED.encode() in text]
+    assert PLANTED not in "".join(nodes.lines) + caplog.text
+    assert PLANTED in (tmp_path / "datasets" / "set" / "ids.csv").read_text()
+
+
+def test_keeping_identifiers_is_another_data_set(
+    nodes: Local, deployment: ClusterFile, folder: Path
+) -> None:
+    first = bring(nodes, deployment, folder)
+    assert first.description["deidentified"] == 1
+    with pytest.raises(DataError, match="other content"):
+        bring(nodes, deployment, folder, keep_identifiers=True)
+    second = bring(nodes, deployment, folder, keep_identifiers=True, overwrite=True)
+    assert second.description["deidentified"] is None
+    assert not bring(nodes, deployment, folder, keep_identifiers=True).changed
 
 
 def test_an_unchanged_set_is_not_read_again(
@@ -164,7 +221,7 @@ def test_other_content_needs_a_word(
     nodes: Local, deployment: ClusterFile, folder: Path, tmp_path: Path
 ) -> None:
     first = bring(nodes, deployment, folder)
-    (folder / "benign" / "P9.jpg").write_bytes(b"\xff\xd8\xffnew")
+    (folder / "benign" / "P9.jpg").write_bytes(jpeg(9))
     with pytest.raises(DataError, match="already") as caught:
         bring(nodes, deployment, folder)
     assert "--replace" in caught.value.hint

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mammoctl.data.about import About
 from mammoctl.data.formats import sniff
 from mammoctl.data.scan import scan_folder
 from mammoctl.errors import DataError
@@ -226,3 +227,17 @@ def test_links_in_a_circle_and_special_files_end(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read") as caught:
         scan_folder(tmp_path)
     assert caught.value.details == ["benign/pipe.jpg: not a regular file"]
+
+
+def test_what_the_manifest_tells_is_taken_from_short_lists(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg")
+    put(tmp_path, "b.jpg")
+    manifest(
+        tmp_path,
+        "file,label,view,laterality,age,density,machine_id,site_id,birads\n"
+        "a.jpg,benign, mlo ,right,93.0,2,29,1,5\n"
+        "b.jpg,malignant,Jane,Smith,old,x,,,5\n",
+    )
+    first, second = scan_folder(tmp_path).images
+    assert first.about == About("MLO", "R", "90", "B", "29", "1")
+    assert second.about == About()
