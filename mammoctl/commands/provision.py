@@ -57,6 +57,8 @@ def provision(
     console.step(f"Looking at {', '.join(cluster.hosts)}")
     with Nodes(cluster) as nodes:
         facts = probe.probe(nodes)
+    for warning in probe.warnings(facts):
+        console.warn(warning)
     target = probe.choose_target(facts, runtime=wanted.runtime, managed=managed)
     console.step(f"Preparing what the nodes need ({target})")
     prepared = bundle.ensure_bundle(target, progress=not as_json)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ _HOOKS = (
     'rm -f "$1/etc/hosts" "$1/etc/resolv.conf"; : > "$1/etc/machine-id"',
 )
 _BUILD_GIB = 1.5
+_KEYRINGS = Path("/usr/share/keyrings")
+_KEYRING_PACKAGE = "ubuntu-archive-keyring"
 
 
 @dataclass(frozen=True)
@@ -127,17 +130,34 @@ def ensure(image: Image, mirror: str = "") -> Path:
 
 
 def _keyring(image: Image) -> Path | None:
+    """Return the keys that an image's packages are signed with; None for the machine's own."""
     if not image.keyring:
         return None
-    folders = (Path("/usr/share/keyrings"), paths.cache_dir() / "keyrings")
-    for folder in folders:
+    mine = paths.cache_dir() / "keyrings"
+    for folder in (_KEYRINGS, mine):
         if (folder / image.keyring).is_file():
             return folder / image.keyring
-    raise LabError(
-        f"the packages of {image.name} cannot be checked: no {image.keyring} here",
-        hint="apt-get install ubuntu-keyring, or copy that file from an Ubuntu machine's "
-        f"{folders[0]} into {folders[1]}",
-    )
+    try:
+        return _fetch_keyring(image.keyring, mine)
+    except LabError as exc:
+        raise LabError(
+            f"the packages of {image.name} cannot be checked: no {image.keyring} here",
+            hint="apt-get install ubuntu-keyring, or copy that file from an Ubuntu machine's "
+            f"{_KEYRINGS} into {mine}",
+            details=[exc.message, *exc.details],
+        ) from exc
+
+
+def _fetch_keyring(name: str, folder: Path) -> Path:
+    """Take Ubuntu's keys out of Debian's package of them, which Debian's own keys vouch for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(f"keyring-{name}", wait=True), tempfile.TemporaryDirectory(dir=folder) as scratch:
+        if not (folder / name).is_file():
+            target = Path(scratch, "root")
+            argv = ["mmdebstrap", "--mode=root", "--variant=extract", "--quiet"]
+            run([*argv, f"--include={_KEYRING_PACKAGE}", "trixie", target])
+            (target / _KEYRINGS.relative_to("/") / name).replace(folder / name)
+    return folder / name
 
 
 # Ends with mammoctl, by its own PID namespace all of it, however mammoctl ends.

@@ -134,3 +134,47 @@ def test_a_machine_that_cannot_limit_memory_is_refused(
     (tmp_path / "cgroup.controllers").write_text("cpu cpuset io\n")
     with pytest.raises(LabError, match="lack memory"):
         cgroups.group("lab", "lab1")
+
+
+@pytest.fixture
+def no_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of keys in the cache, on a machine that has none of Ubuntu's."""
+    monkeypatch.setenv("MAMMOCTL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("MAMMOCTL_LAB_DIR", str(tmp_path / "lab"))
+    monkeypatch.setattr(image, "_KEYRINGS", Path("/usr/share/none-here"))
+    return tmp_path / "cache" / "keyrings"
+
+
+def test_ubuntus_keys_come_once_from_debians_package_of_them(
+    no_keyring: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def mmdebstrap(argv: list[str]) -> str:
+        asked.append([str(word) for word in argv])
+        there = Path(argv[-1]) / "usr/share/none-here/ubuntu-archive-keyring.gpg"
+        there.parent.mkdir(parents=True)
+        there.write_bytes(b"keys")
+        return ""
+
+    monkeypatch.setattr(image, "run", mmdebstrap)
+    for release in ("ubuntu24.04", "ubuntu22.04"):
+        found = image._keyring(image.find(release))
+        assert found == no_keyring / "ubuntu-archive-keyring.gpg"
+        assert found.read_bytes() == b"keys"
+    assert len(asked) == 1
+    assert "--include=ubuntu-archive-keyring" in asked[0]
+    assert image._keyring(image.find("debian13")) is None
+
+
+def test_without_debians_package_the_cause_and_the_mend_are_told(
+    no_keyring: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(_argv: list[str]) -> str:
+        raise LabError("`mmdebstrap` failed with exit code 25", details=["no route"])
+
+    monkeypatch.setattr(image, "run", offline)
+    with pytest.raises(LabError, match="cannot be checked") as caught:
+        image._keyring(image.find("ubuntu24.04"))
+    assert caught.value.details == ["`mmdebstrap` failed with exit code 25", "no route"]
+    assert str(no_keyring) in caught.value.hint

@@ -131,6 +131,14 @@ def test_an_own_archive_that_is_too_new_for_a_host_or_of_another_processor():
     assert detail == "a: aarch64: the managed Python is for x86_64 (python_archive)"
 
 
+def test_clocks_that_nothing_keeps_right_are_told():
+    facts = {"a": DEBIAN, "b": replace(DEBIAN, time_service="chrony.service"), "c": DEBIAN}
+    (warning,) = probe.warnings(facts)
+    assert warning.startswith("no time service runs on a, c: ")
+    assert "apt-get install systemd-timesyncd" in warning
+    assert probe.warnings({"b": facts["b"]}) == []
+
+
 def test_a_host_that_the_ansible_here_cannot_manage(monkeypatch):
     monkeypatch.setattr(control, "core_version", lambda: "2.19.14")
     (detail,) = refused(a=RESOLUTE, b=DEBIAN13)
