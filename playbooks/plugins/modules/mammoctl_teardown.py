@@ -7,9 +7,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: mammoctl_teardown
 short_description: Remove what mammoctl recorded as its own
+description:
+  - Of the packages that came with mammoctl, those stay that something else has come to need since.
 author: mammoctl
 options:
-  keep: {description: Paths that stay, type: list, elements: path, default: []}
+  keep: {description: Paths that stay., type: list, elements: path, default: []}
+  packages: {description: Whether the packages that came with mammoctl go., type: bool, default: true}
 """
 
 EXAMPLES = r"""
@@ -20,11 +23,14 @@ EXAMPLES = r"""
 
 import os
 import pwd
+import re
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mammoctl_files_text import without_block
 from ansible.module_utils.mammoctl_manifest import PATH, load, save
+
+ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 
 
 def is_kept(path, keep):
@@ -64,6 +70,40 @@ def installed(module, names):
     return [name for name in names if name.split(":")[0] in there]
 
 
+def purged(module, names):
+    """Return what apt would remove with the packages ``names``."""
+    rc, out, err = module.run_command(["apt-get", "-q", "--simulate", "purge", *names], environ_update=ENVIRONMENT)
+    if rc:
+        module.fail_json(
+            msg="apt-get would not remove the packages: %s\nMend it there (sudo dpkg --configure -a), or keep them"
+            " with -e teardown_packages=false." % (err or out).strip()[-1000:]
+        )
+    return [bare(name) for name in re.findall(r"^(?:Purg|Remv) (\S+)", out, re.M)]
+
+
+def bare(name):
+    """Return a package's name without its architecture (pure)."""
+    return name.split(":")[0]
+
+
+def removable(names, purged_with):
+    """Return which packages can go without taking others along.
+
+    Args:
+        names: the packages that came with mammoctl.
+        purged_with: returns what goes with a list of packages.
+    """
+    names = list(names)
+    while names:
+        others = set(purged_with(names)) - {bare(name) for name in names}
+        if not others:
+            break
+        # Some of ours are needed by others now: those stay.
+        needed = [name for name in names if others & set(purged_with([name]))]
+        names = [name for name in names if name not in (needed or names)]
+    return names
+
+
 def account_exists(name):
     """Tell whether there is such an account."""
     try:
@@ -76,7 +116,10 @@ def account_exists(name):
 def main():
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={"keep": {"type": "list", "elements": "path", "default": []}},
+        argument_spec={
+            "keep": {"type": "list", "elements": "path", "default": []},
+            "packages": {"type": "bool", "default": True},
+        },
         supports_check_mode=True,
     )
     if not os.path.exists(PATH):
@@ -88,7 +131,8 @@ def main():
     files = [p for p in manifest["files"] if os.path.lexists(p) and not is_kept(p, keep)]
     trees = [p for p in manifest["trees"] if os.path.isdir(p) and p not in keep]
     users = [name for name in manifest["users"] if account_exists(name)] if not keep else []
-    packages = installed(module, manifest["packages"])
+    packages = installed(module, manifest["packages"]) if module.params["packages"] else []
+    packages = removable(packages, lambda names: purged(module, names))
     removed = (
         ["block in %s" % p for p in blocks]
         + [*files, *trees]
@@ -108,10 +152,9 @@ def main():
             clear(path, [*keep, PATH])
     for name in users:
         module.run_command(["userdel", name], check_rc=True)
-    environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     if packages:
         command = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "purge", *packages]
-        module.run_command(command, check_rc=True, environ_update=environment)
+        module.run_command(command, check_rc=True, environ_update=ENVIRONMENT)
     module.run_command(["systemctl", "daemon-reload"])
     if any(path.startswith("/usr/local/share/ca-certificates/") for path in files):
         module.run_command(["update-ca-certificates", "--fresh"])
