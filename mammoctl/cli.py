@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from mammoctl import __version__
-from mammoctl.commands import bundle, data, demo, jobs, lab, provision, submit, verify
+from mammoctl.commands import (
+    bundle,
+    data,
+    demo,
+    jobs,
+    lab,
+    provision,
+    submit,
+    teardown,
+    upgrade,
+    verify,
+)
 
 # What the machine can refuse anywhere, and the mend.
 _SYSTEM_REFUSALS = {
@@ -45,7 +56,7 @@ def _root(
     """Bare Debian or Ubuntu hosts to a verified Spark and TensorFlow cluster."""
 
 
-for command in (provision, verify, submit, data, jobs, bundle, lab, demo):
+for command in (provision, verify, upgrade, teardown, submit, data, jobs, bundle, lab, demo):
     command.register(app)
 
 

@@ -62,6 +62,30 @@ def result_json(value: Any) -> None:
     out.out(json.dumps(value, indent=2, sort_keys=True, default=str), highlight=False)
 
 
+def confirm(question: str, *, yes: bool, as_json: bool = False) -> None:
+    """Ask before something is done that cannot be taken back.
+
+    Args:
+        question: what is going to be done; answered with y or n.
+        yes: it has been confirmed already, with an option.
+        as_json: never ask.
+
+    Raises:
+        UsageError: it was refused, or there is nobody to ask.
+    """
+    import sys
+
+    from mammoctl.errors import UsageError
+
+    if yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        raise UsageError("this needs a confirmation", hint="give --yes")
+    err.print(f"{question} [y/N] ", markup=False, end="")
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise UsageError("not confirmed; nothing was done")
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table of results on standard output; cells are plain text."""
     from rich.box import SIMPLE_HEAD

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from mammoctl.ansible.runner import PlaybookResult
+    from mammoctl.bundle import Bundle, Target
     from mammoctl.inventory import Cluster
     from mammoctl.probe import Facts
 
@@ -44,24 +45,13 @@ def provision(
     Safe to run again at any time: what is as it should be is left alone. See first what would
     change with --check --diff.
     """
-    from mammoctl import bundle, console, probe, python_runtime
+    from mammoctl import console
     from mammoctl import inventory as inventories
-    from mammoctl.ansible import extra_vars as given
     from mammoctl.ansible.runner import run_playbook
-    from mammoctl.ssh import Nodes
 
     began = time.monotonic()
     cluster = inventories.load(inventory)
-    wanted = python_runtime.wish(cluster, given.read(extra_vars or []))
-    managed = python_runtime.managed(wanted)
-    console.step(f"Looking at {', '.join(cluster.hosts)}")
-    with Nodes(cluster) as nodes:
-        facts = probe.probe(nodes)
-    for warning in probe.warnings(facts):
-        console.warn(warning)
-    target = probe.choose_target(facts, runtime=wanted.runtime, managed=managed)
-    console.step(f"Preparing what the nodes need ({target})")
-    prepared = bundle.ensure_bundle(target, progress=not as_json)
+    facts, target, prepared = prepare(cluster, extra_vars or [], progress=not as_json)
     looked = time.monotonic() - began
     result = run_playbook(
         "provision",
@@ -89,6 +79,35 @@ def provision(
         return
     _show(cluster, facts, result, looked, check)
     _next_step(cluster, result, seconds, check)
+
+
+def prepare(
+    cluster: Cluster, extra_vars: list[str], *, progress: bool
+) -> tuple[dict[str, Facts], Target, Bundle]:
+    """Look at the hosts, decide what they get, and have it here.
+
+    Args:
+        cluster: the hosts.
+        extra_vars: values for ``-e``, as the user wrote them.
+        progress: show a bar on a terminal and plain lines elsewhere.
+
+    Raises:
+        MammoctlError: hosts cannot be reached or cannot be nodes, or something cannot be had.
+    """
+    from mammoctl import bundle, console, probe, python_runtime
+    from mammoctl.ansible import extra_vars as given
+    from mammoctl.ssh import Nodes
+
+    wanted = python_runtime.wish(cluster, given.read(extra_vars))
+    managed = python_runtime.managed(wanted)
+    console.step(f"Looking at {', '.join(cluster.hosts)}")
+    with Nodes(cluster) as nodes:
+        facts = probe.probe(nodes)
+    for warning in probe.warnings(facts):
+        console.warn(warning)
+    target = probe.choose_target(facts, runtime=wanted.runtime, managed=managed)
+    console.step(f"Preparing what the nodes need ({target})")
+    return facts, target, bundle.ensure_bundle(target, progress=progress)
 
 
 def _show(
