@@ -34,7 +34,7 @@ def upgrade(
         str | None,
         typer.Option(
             "--bundle", metavar="KEY",
-            help="A bundle of `mammoctl bundle show` [what this mammoctl's locks say].",
+            help="A bundle of `mammoctl bundle show`; by default what this mammoctl's locks say.",
         ),
     ] = None,
     rollback: Annotated[
