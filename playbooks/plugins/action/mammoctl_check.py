@@ -19,15 +19,17 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset({"checks", "report"})
+    _VALID_ARGS = frozenset({"checks", "report", "warnings"})
 
     def run(self, tmp=None, task_vars=None):
-        """Add the problems found by ``checks``; with ``report`` fail when there are any."""
+        """Add the problems found by ``checks``; with ``report`` fail when there are any; ``warnings`` only show."""
         result = super().run(tmp, task_vars)
         known = list(task_vars.get("ansible_facts", {}).get(FACT, []))
         found = problems(self._task.args.get("checks") or [])
         known += [line for line in found if line not in known]
         result["changed"] = False
+        if self._task.args.get("warnings"):
+            result["warnings"] = list(self._task.args["warnings"])
         if self._task.args.get("report") and known:
             result["failed"] = True
             result["problems"] = known

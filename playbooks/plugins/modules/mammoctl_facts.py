@@ -39,8 +39,7 @@ import sys
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-
-NVIDIA = "0x10de"
+from ansible.module_utils.mammoctl_nvidia import look
 
 
 def os_release(path="/etc/os-release"):
@@ -167,21 +166,6 @@ def owner_of(pid):
     return {"unit": unit, "program": program}
 
 
-def gpu_count():
-    """Return the number of NVIDIA display controllers on the PCI bus."""
-    count = 0
-    for vendor in glob.glob("/sys/bus/pci/devices/*/vendor"):
-        try:
-            with open(vendor, encoding="ascii") as stream:
-                if stream.read().strip() != NVIDIA:
-                    continue
-            with open(os.path.join(os.path.dirname(vendor), "class"), encoding="ascii") as stream:
-                count += stream.read().startswith("0x03")
-        except OSError:
-            continue
-    return count
-
-
 def glibc():
     """Return the version of the C library, such as '2.36', or '' where it is another one."""
     try:
@@ -212,6 +196,7 @@ def main():
     )
     wanted = module.params
     release = os_release()
+    nvidia = look(release)
     now = time.time()
     facts = {
         "distribution": release.get("id", "unknown"),
@@ -224,7 +209,8 @@ def main():
         "address": default_address(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_mb": memory_mb(),
-        "gpus": gpu_count(),
+        "gpus": len(nvidia["devices"]) if nvidia else 0,
+        "nvidia": nvidia,
         "systemd": os.path.isdir("/run/systemd/system"),
         "time": now,
         "behind": max(0.0, round(wanted["control_time"] - now, 1)),

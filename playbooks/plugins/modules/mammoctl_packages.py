@@ -13,6 +13,14 @@ description:
 author: mammoctl
 options:
   name: {description: Packages that must be installed., type: list, elements: str, required: true}
+  versions:
+    description: Name -> the start that its version must have; another one is replaced, held or newer as it may be.
+    type: dict
+    default: {}
+  may_remove:
+    description: Names (a regular expression) that may go for what is installed; others are never removed.
+    type: str
+    default: ""
   lists_valid_s: {description: Age in seconds up to which package lists are good., type: int, default: 3600}
   lock_timeout_s: {description: Seconds to wait for another apt., type: int, default: 300}
 """
@@ -23,6 +31,7 @@ EXAMPLES = r"""
     name: [nftables, openjdk-17-jdk-headless]
 """
 
+import glob
 import os
 import re
 import time
@@ -31,6 +40,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mammoctl_manifest import record
 
 LISTS = "/var/lib/apt/lists"
+SOURCES = "/etc/apt/sources.list"
+KEYRINGS = "/etc/apt/keyrings"
 ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
     "NEEDRESTART_MODE": "l",
@@ -38,22 +49,43 @@ ENVIRONMENT = {
 }
 
 
-def missing(module, wanted):
-    """Return which of ``wanted`` are not fully installed."""
-    query = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package}\n", *wanted]
+def unfit(text, wanted, versions):
+    """Return which of ``wanted`` are not fully installed, or not in their version (pure).
+
+    Args:
+        text: lines of ``dpkg-query``: status, package, version.
+        wanted: names of packages.
+        versions: name -> the start of its version, the epoch left out.
+    """
+    rows = [line.split() for line in text.splitlines() if line[1:2] == "i"]
+    installed = {row[1]: row[2].partition(":")[2] or row[2] for row in rows}
+    return [name for name in wanted if name not in installed or not installed[name].startswith(versions.get(name, ""))]
+
+
+def missing(module, wanted, versions):
+    """Return which of ``wanted`` must be installed or replaced."""
+    query = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package} ${Version}\n", *wanted]
     _rc, out, _err = module.run_command(query, environ_update={"LC_ALL": "C"})
-    installed = {line.split()[-1] for line in out.splitlines() if line[1:2] == "i"}
-    return [name for name in wanted if name not in installed]
+    return unfit(out, wanted, versions)
+
+
+def removals(plan, allowed):
+    """Return which packages of an apt-get's plan would go though ``allowed`` does not match them (pure)."""
+    names = re.findall(r"^Remv (\S+)", plan, re.M)
+    return [name for name in names if not (allowed and re.fullmatch(allowed, name.partition(":")[0]))]
 
 
 def lists_age_s():
-    """Return the age of the package lists in seconds; infinite when there are none."""
+    """Return the age of the package lists in seconds; infinite when there are none, or a source is newer than they."""
     try:
         names = [name for name in os.listdir(LISTS) if name.endswith("Packages") or "_Packages" in name]
         newest = max(os.stat(os.path.join(LISTS, name)).st_ctime for name in names)
         stamp = "/var/lib/apt/periodic/update-success-stamp"
         if os.path.exists(stamp):
             newest = max(newest, os.stat(stamp).st_mtime)
+        sources = [SOURCES, *glob.glob(SOURCES + ".d/*"), *glob.glob(KEYRINGS + "/mammoctl-*")]
+        if any(os.stat(path).st_mtime > newest for path in sources if os.path.exists(path)):
+            return float("inf")
     except (OSError, ValueError):
         return float("inf")
     return time.time() - newest
@@ -64,12 +96,15 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "list", "elements": "str", "required": True},
+            "versions": {"type": "dict", "default": {}},
+            "may_remove": {"type": "str", "default": ""},
             "lists_valid_s": {"type": "int", "default": 3600},
             "lock_timeout_s": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
     )
-    needed = missing(module, module.params["name"])
+    versions = module.params["versions"]
+    needed = missing(module, module.params["name"], versions)
     if not needed:
         module.exit_json(changed=False, installed=[])
     if module.check_mode:
@@ -114,11 +149,20 @@ def main():
     refreshed = lists_age_s() > module.params["lists_valid_s"]
     if refreshed:
         apt("update")
-    plan = apt("install", "--no-install-recommends", "--simulate", *needed)
+    install = ["install", "--no-install-recommends"]
+    if versions:
+        install += ["--allow-downgrades", "--allow-change-held-packages"]
+    plan = apt(*install, "--simulate", *needed)
+    lost = removals(plan, module.params["may_remove"])
+    if lost:
+        module.fail_json(
+            msg="To install %s, apt would remove %s from the node: nothing was done. Remove or replace them yourself "
+            "if they are not needed, then run this again." % (", ".join(needed), ", ".join(lost))
+        )
     # "Inst NAME (VERSION ..." is new; "Inst NAME [OLD VERSION] ..." was there before.
     new = [found.group(1) for found in re.finditer(r"^Inst (\S+) \(", plan, re.M)]
     record("packages", new)
-    apt("install", "--no-install-recommends", *needed)
+    apt(*install, *needed)
     module.exit_json(changed=True, installed=new, refreshed=refreshed)
 
 
