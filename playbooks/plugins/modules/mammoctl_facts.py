@@ -175,6 +175,19 @@ def glibc():
     return told.partition(" ")[2]
 
 
+def time_service():
+    """Return the unit that keeps the clock right, 'host' in a container (it has its host's clock), or ''."""
+    if os.path.exists("/run/systemd/container"):
+        return "host"
+    patterns = ["systemd-timesyncd.service", "chrony*.service", "ntp*.service", "openntpd.service"]
+    command = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active", *patterns]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    except OSError:
+        return ""
+    return told[0] if told else ""
+
+
 def environments(root="/opt/mammoctl/envs"):
     """Return the keys of the complete Python environments."""
     return sorted(os.path.basename(os.path.dirname(p)) for p in glob.glob(root + "/*/.complete"))
@@ -213,6 +226,7 @@ def main():
         "nvidia": nvidia,
         "systemd": os.path.isdir("/run/systemd/system"),
         "time": now,
+        "time_service": time_service(),
         "behind": max(0.0, round(wanted["control_time"] - now, 1)),
         "host_keys": host_keys(),
         "missing_packages": missing_packages(wanted["packages"]),

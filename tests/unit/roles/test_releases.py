@@ -81,3 +81,17 @@ def test_the_lab_has_an_image_of_each_release():
     from mammoctl.lab.image import IMAGES
 
     assert set(IMAGES) == set(RELEASES)
+
+
+def test_what_keeps_a_hosts_clock_right(plugin, monkeypatch, tmp_path):
+    facts = plugin("modules", "mammoctl_facts")
+    monkeypatch.setattr(facts.os.path, "exists", lambda path: path == "/run/systemd/container")
+    assert facts.time_service() == "host"
+    monkeypatch.setattr(facts.os.path, "exists", lambda _path: False)
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text("#!/bin/sh\necho 'chrony.service loaded active running chrony, an NTP'\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert facts.time_service() == "chrony.service"
+    systemctl.write_text("#!/bin/sh\nexit 1\n")
+    assert facts.time_service() == ""
