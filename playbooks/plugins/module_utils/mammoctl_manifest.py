@@ -9,7 +9,8 @@ import tempfile
 
 PATH = "/var/lib/mammoctl/manifest.json"
 # trees: folders that are ours with all that is in them; directories: folders on the way there, removed when empty.
-KINDS = ("packages", "users", "directories", "trees", "files", "blocks")
+# holds: packages that were told to stay at their version.
+KINDS = ("packages", "holds", "users", "directories", "trees", "files", "blocks")
 
 
 def load(path: str = PATH) -> dict[str, list[str]]:

@@ -72,13 +72,20 @@ def installed(module, names):
 
 def purged(module, names):
     """Return what apt would remove with the packages ``names``."""
-    rc, out, err = module.run_command(["apt-get", "-q", "--simulate", "purge", *names], environ_update=ENVIRONMENT)
+    command = ["apt-get", "-q", "--simulate", "--allow-change-held-packages", "purge", *names]
+    rc, out, err = module.run_command(command, environ_update=ENVIRONMENT)
     if rc:
         module.fail_json(
             msg="apt-get would not remove the packages: %s\nMend it there (sudo dpkg --configure -a), or keep them"
             " with -e teardown_packages=false." % (err or out).strip()[-1000:]
         )
     return [bare(name) for name in re.findall(r"^(?:Purg|Remv) (\S+)", out, re.M)]
+
+
+def held(module, names):
+    """Return which of the packages ``names`` are held now."""
+    _rc, out, _err = module.run_command(["apt-mark", "showhold", *names]) if names else (0, "", "")
+    return [name for name in names if name in {bare(line) for line in out.split()}]
 
 
 def bare(name):
@@ -133,8 +140,10 @@ def main():
     users = [name for name in manifest["users"] if account_exists(name)] if not keep else []
     packages = installed(module, manifest["packages"]) if module.params["packages"] else []
     packages = removable(packages, lambda names: purged(module, names))
+    holds = held(module, manifest["holds"])
     removed = (
         ["block in %s" % p for p in blocks]
+        + ["hold of %s" % name for name in holds]
         + [*files, *trees]
         + ["user %s" % name for name in users]
         + ["package %s" % name for name in packages]
@@ -152,12 +161,16 @@ def main():
             clear(path, [*keep, PATH])
     for name in users:
         module.run_command(["userdel", name], check_rc=True)
+    if holds:
+        module.run_command(["apt-mark", "unhold", *holds], check_rc=True)
     if packages:
         command = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "purge", *packages]
         module.run_command(command, check_rc=True, environ_update=ENVIRONMENT)
     module.run_command(["systemctl", "daemon-reload"])
     if any(path.startswith("/usr/local/share/ca-certificates/") for path in files):
         module.run_command(["update-ca-certificates", "--fresh"])
+    if any(path.startswith("/etc/modprobe.d/") for path in files) and shutil.which("update-initramfs"):
+        module.run_command(["update-initramfs", "-u", "-k", "all"])
     for path in sorted(manifest["directories"], key=len, reverse=True):
         if path != os.path.dirname(PATH) and os.path.isdir(path) and not os.listdir(path):
             os.rmdir(path)
