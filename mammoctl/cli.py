@@ -17,6 +17,7 @@ from mammoctl.commands import (
     jobs,
     lab,
     provision,
+    status,
     submit,
     teardown,
     upgrade,
@@ -56,7 +57,19 @@ def _root(
     """Bare Debian or Ubuntu hosts to a verified Spark and TensorFlow cluster."""
 
 
-for command in (provision, verify, upgrade, teardown, submit, data, jobs, bundle, lab, demo):
+for command in (
+    provision,
+    verify,
+    status,
+    upgrade,
+    teardown,
+    submit,
+    data,
+    jobs,
+    bundle,
+    lab,
+    demo,
+):
     command.register(app)
 
 

@@ -7,7 +7,7 @@ goes to standard error, so that ``--json`` leaves standard output pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Progress
 
     from mammoctl.errors import MammoctlError
 
 out = Console(highlight=False, soft_wrap=True)
+_UNLIMITED = 1000  # nothing is folded for a file or a pipe
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -84,6 +86,34 @@ def confirm(question: str, *, yes: bool, as_json: bool = False) -> None:
     err.print(f"{question} [y/N] ", markup=False, end="")
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise UsageError("not confirmed; nothing was done")
+
+
+def result_json_line(value: Any) -> None:
+    """Print ``value`` as one line of JSON on standard output, at once."""
+    out.out(json.dumps(value, sort_keys=True, default=str), highlight=False)
+    out.file.flush()
+
+
+def show(view: RenderableType) -> None:
+    """Print something drawn on standard output."""
+    if out.is_terminal:
+        out.print(view, soft_wrap=False)
+    else:
+        Console(file=out.file, highlight=False, width=_UNLIMITED).print(view)
+
+
+def width() -> int | None:
+    """Return the columns of the terminal that standard output is; None where it is none."""
+    return out.width if out.is_terminal else None
+
+
+@contextmanager
+def screen() -> Iterator[Callable[[RenderableType], None]]:
+    """Take the terminal's whole screen; yield what replaces its content; give it back after."""
+    from rich.live import Live
+
+    with Live(console=out, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        yield lambda view: live.update(view, refresh=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

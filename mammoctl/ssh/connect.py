@@ -24,8 +24,22 @@ class _Refuse(paramiko.MissingHostKeyPolicy):
         raise UnknownHostKey(key)
 
 
-def connect(cluster: Cluster, node: Host, config_file: Path) -> fabric.Connection:
-    """Return an open connection; exceptions are those of paramiko and of sockets."""
+def connect(
+    cluster: Cluster,
+    node: Host,
+    config_file: Path,
+    connect_s: float = CONNECT_TIMEOUT,
+    answer_s: float = 15,
+) -> fabric.Connection:
+    """Return an open connection; exceptions are those of paramiko and of sockets.
+
+    Args:
+        cluster: whose pinned host keys count.
+        node: where to.
+        config_file: the private ``ssh_config``.
+        connect_s: seconds for the connection.
+        answer_s: seconds for the server's greeting, and again for letting us in.
+    """
     text = config_file.read_text(encoding="utf-8")
     own = Path.home() / ".ssh" / "config"
     if own.is_file():  # paramiko does not follow the rendered file's Include
@@ -35,15 +49,15 @@ def connect(cluster: Cluster, node: Host, config_file: Path) -> fabric.Connectio
     connection = fabric.Connection(
         node.name,
         config=fabric.Config(ssh_config=settings),
-        connect_timeout=CONNECT_TIMEOUT,
         connect_kwargs={
-            "banner_timeout": 15,
-            "auth_timeout": 15,
+            "banner_timeout": answer_s,
+            "auth_timeout": answer_s,
             "look_for_keys": node.key_file is None,
         },
     )
     hop = connection
     while isinstance(hop, fabric.Connection):
+        hop.connect_timeout = connect_s  # as an argument it would be cut to whole seconds
         _pin(hop.client, cluster.known_hosts)
         hop = hop.gateway
     connection.open()

@@ -150,6 +150,11 @@ def explain(  # noqa: PLR0911  a table of cases reads best flat
         return unreachable(host, "timed out")
     if isinstance(exc, paramiko.SSHException) and "No authentication methods" in str(exc):
         return denied(host, user)
+    # What paramiko makes of a greeting, a key exchange or a login that takes too long.
+    if isinstance(exc, paramiko.SSHException) and re.search(
+        "No existing session|protocol banner|[Tt]imeout", str(exc)
+    ):
+        return unreachable(host, "its SSH server does not answer in time")
     if isinstance(exc, OSError):
         return unreachable(host, exc.strerror or str(exc))
     return ConnectionFailed(

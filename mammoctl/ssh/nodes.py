@@ -18,7 +18,7 @@ from mammoctl.errors import MammoctlError
 from mammoctl.inventory import Cluster, Host
 from mammoctl.ssh import failures, streams, transfer, tunnels
 from mammoctl.ssh.commands import Command, Result, Sudo, command_line, failed, shown
-from mammoctl.ssh.config import ssh_config
+from mammoctl.ssh.config import CONNECT_TIMEOUT, ssh_config
 
 if TYPE_CHECKING:
     import fabric
@@ -33,12 +33,20 @@ class Nodes(AbstractContextManager["Nodes"]):
     A host is given by its name in the inventory or as `Host`. Safe to use from several threads.
     ``sudo=True`` becomes root, ``sudo="spark"`` that user; without a password (``sudo -n``).
 
+    Args:
+        cluster: whose hosts to reach.
+        connect_s: seconds until a host that does not take the connection counts as unreachable.
+        answer_s: seconds that its SSH server may take to greet and to let us in.
+
     Raises:
         ConnectionFailed: from every method, with the reason and the mend.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(
+        self, cluster: Cluster, *, connect_s: float = CONNECT_TIMEOUT, answer_s: float = 15
+    ) -> None:
         self.cluster = cluster
+        self._waits = (connect_s, answer_s)
         self._connections: dict[str, fabric.Connection] = {}
         self._locks = {name: threading.Lock() for name in cluster.hosts}
         self._config_lock = threading.Lock()
@@ -339,6 +347,6 @@ class Nodes(AbstractContextManager["Nodes"]):
         if node.key_file and not node.key_file.is_file():
             raise failures.key_missing(node)
         try:
-            return connect(self.cluster, node, self.ssh_config)
+            return connect(self.cluster, node, self.ssh_config, *self._waits)
         except Exception as exc:
             raise failures.explain(self.cluster, node, user, exc) from exc

@@ -1,0 +1,384 @@
+"""What nodes say, what is made of it, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from mammoctl import cluster as clusters
+from mammoctl import findings, spark_master
+from mammoctl.cli import app
+from mammoctl.errors import ConnectionFailed, RemoteError
+from mammoctl.inventory import Cluster, Host
+from mammoctl.status import document, gather, judge, master, node, render
+
+RECORD = {
+    "schema": 1,
+    "cluster": "ward",
+    "master": {"host": "n1", "address": "10.0.0.1", "url": "spark://n1:7077", "ui_port": 8080},
+    "workers": {
+        "n1": {"address": "10.0.0.1", "cores": 4, "memory_mb": 1024},
+        "n2": {"address": "10.0.0.2", "cores": 4, "memory_mb": 3072},
+    },
+    "storage": {"kind": "hdfs", "uri": "hdfs://n1:8020/mammoctl", "replication": 2},
+    "paths": dict.fromkeys(["data", "features", "weights", "results", "events"], "hdfs://n1/x"),
+    "python": "/opt/mammoctl/env/bin/python",
+    "python_version": "3.11",
+    "spark_home": "/opt/spark",
+    "spark_version": "4.3.0",
+    "java_home": "/usr/lib/jvm/default",
+    "executor": {"cores": 4, "memory_mb": 1024},
+    "bundle": "b" * 16,
+    "tensorflow_variant": {"n1": "cpu", "n2": "cpu"},
+}
+
+
+def unit_text(**states):
+    blocks = []
+    for unit in node.UNITS:
+        active = states.get(unit.replace("-", "_"), "active")
+        load = "not-found" if active == "absent" else "loaded"
+        sub = {"active": "running", "failed": "failed"}.get(active, "dead")
+        blocks.append(
+            f"NRestarts=3\nId={unit}.service\nLoadState={load}\nActiveState={active}\n"
+            f"SubState={sub}\nUnitFileState=enabled\n"
+        )
+    return "\n".join(blocks)
+
+
+def answer(record=RECORD, disk="100000 20000 80000 /", extra="", **units):
+    return (
+        f"record={json.dumps(record) if record else ''}\ninstalled=1\n"
+        "env=/opt/mammoctl/envs/c1a3320b9d29c8c1\ncores=4\nload=0.42\nuptime=266400.12\n"
+        f"MemTotal=8192000\nMemAvailable=6144000\ndisk={disk}\n"
+        f"java=/usr/lib/jvm/java-17 17.0.21\n{extra}{unit_text(**units)}"
+    )
+
+
+WORKER = {"hdfs_namenode": "absent", "spark_master": "absent"}
+JMX = {
+    "Total": 100 * 2**30, "Used": 2**30, "Free": 90 * 2**30, "Safemode": "",
+    "LiveNodes": json.dumps({"n1:9866": {}, "n2:9866": {}}), "DeadNodes": "{}",
+    "NumberOfMissingBlocks": 0,
+}  # fmt: skip
+SPARK = {
+    "url": "spark://n1:7077",
+    "status": "ALIVE",
+    "workers": [
+        {
+            "id": f"worker-{name}", "host": name, "port": 7078, "cores": 4, "coresused": 1,
+            "memory": memory, "memoryused": 512, "state": "ALIVE",
+        }
+        for name, memory in (("n1", 1024), ("n2", 3072))
+    ],
+    "activeapps": [
+        {"id": "app-1", "name": "train", "cores": 2, "memoryperexecutor": 512, "state": "RUNNING",
+         "duration": 61000}
+    ],
+}  # fmt: skip
+JOB = {
+    "spec": {"id": "train-1", "data": "screening", "submitted_at": 1000.0},
+    "state": {"state": "lost", "started_at": 1000.0, "finished_at": 1300.0, "reason": "gone"},
+}
+
+
+class FakeNodes:
+    """Answers as SSH would; a value that is an error is raised, a function is called."""
+
+    def __init__(self, answers, pages=None, jobs=(JOB,), names=("n1", "n2"), variables=None):
+        hosts = {
+            name: Host(name, f"10.0.0.{number}", vars=variables or {})
+            for number, name in enumerate(names, 1)
+        }
+        first = hosts[names[0]]
+        self.cluster = Cluster(
+            "ward", None, None, hosts, first, list(hosts.values()), variables or {}
+        )
+        self.answers = answers
+        self.pages = {"json": SPARK, "jmx": {"beans": [JMX]}} if pages is None else pages
+        self.jobs = jobs
+
+    def run(self, host, command, *, timeout=None, sudo=False, input=None):
+        if sudo:
+            assert host == "n1"
+            return SimpleNamespace(stdout=json.dumps(self.jobs))
+        value = self.answers[host]
+        if isinstance(value, Exception):
+            raise value
+        return SimpleNamespace(stdout=value() if callable(value) else value)
+
+    def http_json(self, host, url, *, timeout):
+        value = self.pages["jmx" if "/jmx" in url else "json"]
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+
+def look(n1=None, n2=None, **options):
+    answers = {"n1": answer() if n1 is None else n1, "n2": answer(**WORKER) if n2 is None else n2}
+    return gather.gather(FakeNodes(answers, **options))
+
+
+def told(state):
+    return "\n".join(findings.lines(state.findings))
+
+
+def test_the_script_runs_under_any_sh_and_tells_of_this_machine():
+    line = node.script(["/var/lib/hdfs/data", "/a path"])
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+    seen = node.parse(done.stdout)
+    assert seen.cores >= 1
+    assert seen.memory_mb > seen.memory_used_mb > 0
+    assert seen.uptime_s > 0
+    assert seen.disks[0].path
+    assert 0 <= seen.disks[0].percent <= 100
+
+
+def test_parse():
+    gpu = "gpu=NVIDIA H200, 7, 1024, 143771, 595.71.05\ncard=1\ncard=1\nreboot=1\n"
+    seen = node.parse(answer(extra=gpu))
+    assert seen.record.master.host == "n1"
+    assert (seen.env, seen.cores, seen.load) == ("c1a3320b9d29c8c1", 4, 0.42)
+    assert (seen.memory_mb, seen.memory_used_mb) == (8000, 2000)
+    assert seen.disks == (node.Disk("/", 97, 19, 78),)
+    assert seen.gpus == (node.Gpu("NVIDIA H200", 7, 1024, 143771, "595.71.05"),)
+    assert seen.cards == 2
+    assert seen.reboot
+    assert seen.java == {"/usr/lib/jvm/java-17": "17.0.21"}
+    assert seen.units["spark-master"] == node.Unit("active", "running", "enabled", 3)
+
+
+def test_a_node_that_says_nothing_or_nonsense():
+    for text in ("", "bash: warning\nrecord={\ngpu=No devices were found\ndisk=- - - /x\n"):
+        seen = node.parse(text)
+        assert seen.record is None
+        assert seen.gpus == ()
+        assert seen.units == {}
+
+
+def test_all_is_well():
+    state = look()
+    assert told(state) == ""
+    assert state.ok
+    assert [app.name for app in state.applications] == ["train"]
+    assert [job.id for job in state.jobs] == ["train-1"]
+    assert state.hdfs.live == ("n1", "n2")
+
+
+def test_a_silent_node_hides_nothing_else():
+    gone = ConnectionFailed("n2 (10.0.0.2 port 22) does not answer: timed out", hint="power?")
+    state = look(n2=gone)
+    # its worker and DataNode are still alive for the master: the node itself is what is told
+    assert told(state) == ("n2 (10.0.0.2 port 22) does not answer: timed out\n    mend: power?")
+    assert not state.ok
+    assert state.spark.status == "ALIVE"
+
+
+def test_a_silent_master_leaves_what_the_others_know():
+    state = look(n1=ConnectionFailed("n1 is down"))
+    assert state.record.master.host == "n1"
+    assert (state.spark, state.hdfs, state.jobs) == (None, None, None)
+    assert told(state) == "n1 is down"
+
+
+def test_a_node_that_takes_the_connection_and_then_hangs(monkeypatch):
+    monkeypatch.setattr(gather, "CONNECT_S", 0.1)
+    nodes = FakeNodes({"n1": answer(), "n2": lambda: time.sleep(30)})
+    began = time.monotonic()
+    state = gather.gather(nodes, answer_s=0.2)
+    assert time.monotonic() - began < 5
+    assert "n2 does not answer: nothing in 0.5 s" in told(state)
+    assert state.spark is not None
+
+
+def test_services():
+    state = look(
+        n1=answer(spark_worker="failed", hdfs_datanode="inactive"),
+        n2=answer(**WORKER | {"spark_worker": "absent"}),
+    )
+    lines = told(state)
+    assert "n1: spark-worker failed (3 restarts)\n    mend: see why: journalctl -u" in lines
+    assert "n1: hdfs-datanode is stopped\n    mend: mammoctl start --node n1" in lines
+    assert "n2: spark-worker is not installed\n    mend: mammoctl provision" in lines
+    assert "DataNode" not in lines  # told once
+
+
+def test_the_guard_may_be_missing_on_a_private_network():
+    halves = {"n1": answer(mammoctl_guard="failed"), "n2": answer(**WORKER)}
+    assert "mammoctl-guard failed" in told(gather.gather(FakeNodes(halves)))
+    private = FakeNodes(halves, variables={"mammoctl_private_network": True})
+    assert told(gather.gather(private)) == ""
+
+
+def test_what_the_master_says_of_its_workers():
+    workers = [{**SPARK["workers"][0], "cores": 2}, {**SPARK["workers"][1], "state": "DEAD"}]
+    jmx = {**JMX, "LiveNodes": '{"n1:9866": {}}', "NumberOfMissingBlocks": 4, "Safemode": "ON"}
+    pages = {"json": {**SPARK, "workers": workers}, "jmx": {"beans": [jmx]}}
+    lines = told(look(pages=pages))
+    assert "n1: Spark's worker: 2 cores instead of 4" in lines
+    assert "n2: Spark's worker: the master knows it as DEAD; it should be ALIVE" in lines
+    assert "n1: HDFS is in safe mode" in lines
+    assert "n1: HDFS misses 4 blocks" in lines
+    assert "n2: its DataNode is not live" in lines
+
+
+def test_a_master_whose_pages_do_not_answer():
+    pages = {"json": RemoteError("no page"), "jmx": {"beans": []}}
+    state = look(pages=pages)
+    assert "n1: no page" in told(state)
+    assert "n1: the NameNode's answer is not understood" in told(state)
+    assert render.summary(state) == [
+        "Spark: the master does not answer",
+        "HDFS: the NameNode does not answer",
+    ]
+    stopped = look(n1=answer(spark_master="inactive", hdfs_namenode="inactive"), pages=pages)
+    assert "no page" not in told(stopped)  # that its service is stopped says it all
+
+
+def test_versions_and_disks(monkeypatch):
+    old = {**RECORD, "spark_version": "4.2.0"}
+    other = answer({**old, "bundle": "c" * 16}, disk="100000 95000 5000 /", **WORKER).replace(
+        "c1a3320b9d29c8c1", "d" * 16
+    )
+    lines = told(look(n1=answer(old), n2=other))
+    assert "the cluster has Spark 4.2.0; this mammoctl installs 4.3.0" in lines
+    assert f"n2: has the bundle {'c' * 16}, others {'b' * 16}" in lines
+    assert "n2: its Python environment differs: dddd" in lines
+    assert "n2: the disk of / is 96 % full" in lines
+
+
+def test_not_and_half_provisioned():
+    bare = answer(None).replace("installed=1\n", "")
+    state = look(n1=bare, n2=answer(None))
+    assert [(f.host, f.seen) for f in state.findings] == [
+        ("n1", "not provisioned"),
+        ("n2", "half provisioned"),
+    ]
+    assert not state.ok
+
+
+def test_inventory_and_cluster_differ():
+    record = {**RECORD, "workers": {"n1": RECORD["workers"]["n1"], "n9": RECORD["workers"]["n2"]}}
+    lines = told(look(n1=answer(record), n2=answer(record, **WORKER)))
+    assert "n2: is in the inventory, not yet in the cluster" in lines
+    assert "n9: is in the cluster, not in the inventory" in lines
+
+
+def test_what_is_no_error_does_not_fail():
+    state = look(n2=answer(extra="reboot=1\ncard=1\n", **WORKER))
+    assert "n2: waits for a restart" in told(state)
+    assert "n2: 1 NVIDIA GPU without a working driver" in told(state)
+    assert state.ok
+    gpu = {**RECORD, "tensorflow_variant": {"n1": "cpu", "n2": "gpu"}}
+    assert not look(n1=answer(gpu), n2=answer(gpu, extra="card=1\n", **WORKER)).ok
+
+
+def text_of(state, width=None):
+    from rich.console import Console
+
+    with Console(width=width or 200, record=True, file=open("/dev/null", "w")) as screen:  # noqa: PTH123
+        screen.print(render.view(state, width))
+    return "\n".join(line.rstrip() for line in screen.export_text().splitlines())
+
+
+def test_the_screen(snapshot, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    state = look(n2=answer(spark_worker="failed", **WORKER))
+    state.at, state.seconds = 0.0, 1.25
+    assert text_of(state) == snapshot
+
+
+@pytest.mark.parametrize("width", [30, 50, 70, 100])
+def test_a_narrow_terminal_gets_fewer_columns(width):
+    state = look()
+    table = render.fit(render.columns(state), width)
+    titles = [title for title, _cells, _spare in table]
+    assert {"node", "state", "services"} <= set(titles)
+    assert ("duty" in titles) == (width >= 70)
+    assert ("load" in titles) == (width == 100)
+    if width >= 50:
+        assert all(len(line) <= width for line in text_of(state, width).splitlines()[3:7])
+
+
+def test_the_document():
+    state = look(n2=ConnectionFailed("n2 is down"))
+    value = json.loads(json.dumps(document.document(state)))
+    assert value["schema"] == 1
+    assert value["ok"] is False
+    assert [(n["name"], n["up"]) for n in value["nodes"]] == [("n1", True), ("n2", False)]
+    assert value["nodes"][0]["units"]["spark-master"]["active"] == "active"
+    assert value["nodes"][0]["disks"][0]["percent"] == 20
+    assert value["findings"] == [{"host": "n2", "seen": "n2 is down", "mend": "", "grave": True}]
+    assert value["jobs"][0]["state"] == "lost"
+    silent = document.document(look(n1=ConnectionFailed("n1 is down")))
+    assert (silent["spark"], silent["jobs"], silent["applications"]) == (None, None, None)
+
+
+class _Command:
+    """`mammoctl status` with the cluster replaced."""
+
+    def __init__(self, monkeypatch, **answers):
+        fake = FakeNodes({"n1": answer(), "n2": answer(**WORKER)} | answers)
+        fake.__class__.__enter__ = lambda self: self
+        fake.__class__.__exit__ = lambda self, *_: None
+        monkeypatch.setattr("mammoctl.inventory.load", lambda _selector: fake.cluster)
+        monkeypatch.setattr("mammoctl.ssh.Nodes", lambda *_a, **_k: fake)
+
+    def __call__(self, *arguments):
+        return CliRunner().invoke(app, ["status", *arguments])
+
+
+def test_exit_codes(monkeypatch):
+    command = _Command(monkeypatch)
+    done = command()
+    assert (done.exit_code, "all is well" in done.stdout) == (0, True)
+    command = _Command(monkeypatch, n2=ConnectionFailed("n2 is down"))
+    done = command("--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["ok"] is False
+
+
+def test_watch_ends_well_with_ctrl_c(monkeypatch):
+    command = _Command(monkeypatch)
+    sleeps = []
+
+    def sleep(seconds):
+        sleeps.append(seconds)
+        if len(sleeps) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("mammoctl.commands.status.time.sleep", sleep)
+    done = command("--watch", "--json", "--every", "7")
+    assert done.exit_code == 0
+    assert [json.loads(line)["ok"] for line in done.stdout.splitlines()] == [True, True]
+    assert sleeps == [7.0, 7.0]
+
+
+def test_equal_findings_of_several_hosts_are_told_once():
+    one = findings.Finding("a", "no", "do")
+    assert findings.lines([one, replace(one, host="b")]) == ["a, b: no", "    mend: do"]
+
+
+def test_duties_follow_the_storage():
+    record = clusters.parse(json.dumps(RECORD))
+    assert judge.duties(record, "n1") == list(node.UNITS)
+    assert judge.duties(record, "n2") == ["mammoctl-guard", "hdfs-datanode", "spark-worker"]
+    shared = {**RECORD, "storage": {"kind": "shared", "uri": "file:///x"}}
+    assert judge.duties(clusters.parse(json.dumps(shared)), "n2") == [
+        "mammoctl-guard",
+        "spark-worker",
+    ]
+
+
+def test_other_documents_are_refused():
+    with pytest.raises(RemoteError, match="NameNode"):
+        master.parse_hdfs({"beans": [{"Total": "x"}]})
+    with pytest.raises(RemoteError):
+        spark_master.parse([])
