@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from mammoctl.bundle import Target, ensure_bundle, fetch, locks, maven, resolve, versions
+from mammoctl.bundle import (
+    Target,
+    ensure_bundle,
+    fetch,
+    locks,
+    maven,
+    resolve,
+    sbt_repository,
+    versions,
+)
 from mammoctl.bundle.locks import Pin
 from mammoctl.bundle.model import Artifact, content_key, from_json
 from mammoctl.bundle.process import Runner
@@ -52,6 +61,7 @@ class Internet:
         self.fail: BaseException | None = None
         monkeypatch.setattr(fetch, "wheel_job", self._wheels)
         monkeypatch.setattr(maven, "jar_job", self._jar)
+        monkeypatch.setattr(sbt_repository, "job", self._repository)
         monkeypatch.setattr(resolve.pyspark, "build_job", self._build)
         monkeypatch.setattr(locks, "read", lambda python, arch, variant: _LOCKS[variant])
         pinned: dict[str, Any] = {
@@ -62,6 +72,12 @@ class Internet:
                 "artifact": "org:hdfs",
                 "sha256": {"3": _sum("jar")},
                 "size": {"3": 3},
+            },
+            "sbt": {
+                "default": "1",
+                "artifact": "org:sbt",
+                "sha256": {"1": _sum("launcher")},
+                "size": {"1": 8},
             },
         }
         monkeypatch.setattr(versions, "load", lambda: pinned)
@@ -78,8 +94,12 @@ class Internet:
 
         return fetch.Job(title="wheels", size=1, work=work)
 
-    def _jar(self, store: Store, *args: object) -> fetch.Job:
-        return self._text(store, "hdfs", "jar", None)
+    def _jar(self, store: Store, artifact: str, *args: object) -> fetch.Job:
+        text = {"org:hdfs": "jar", "org:sbt": "launcher"}[artifact]
+        return self._text(store, artifact.removeprefix("org:"), text, None)
+
+    def _repository(self, store: Store, target: Target) -> fetch.Job:
+        return self._text(store, "sbt-repository", "tar", sbt_repository.derivation())
 
     def _build(self, store: Store, source: Pin, pins: list[Pin]) -> fetch.Job:
         assert all(store.get(tool.sha256) for tool in _TOOLS)
@@ -109,14 +129,16 @@ def test_a_bundle_has_everything_and_its_requirements_pin_it(
 ) -> None:
     bundle = _make(store, "cpu")
     assert sorted(internet.asked) == [
-        "hdfs", "numpy", "pyspark", "setuptools", "tensorflow-cpu", "uv", "wheel",
+        "hdfs", "numpy", "pyspark", "sbt", "sbt-repository", "setuptools", "tensorflow-cpu", "uv",
+        "wheel",
     ]  # fmt: skip
     record = json.loads(bundle.path.read_text())
     assert record["schema"] == 1
     assert record["key"] == bundle.key == bundle.path.parent.name
     assert record["target"] == {"python": "3.11", "arch": "x86_64", "variants": ["cpu"]}
     kinds = [file["kind"] for file in record["files"]]
-    assert sorted(kinds) == ["hdfs", "requirements", "uv"] + ["wheel"] * 5
+    others = ["hdfs", "requirements", "sbt", "sbt-repository", "uv"]
+    assert sorted(kinds) == others + ["wheel"] * 5
     for file in record["files"]:
         path = Path(record["store"]) / file["path"]
         assert path.stat().st_size == file["size"]
