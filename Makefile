@@ -35,6 +35,10 @@ test-lab: ## The tests on a lab of real machines alone
 	@scripts/bootstrap dev
 	@scripts/run-tests lab
 
+test-vagrant: ## vagrant up on emulated machines, to the end (root, libvirt; an hour or more)
+	@scripts/bootstrap dev
+	@$(ROOT) $(BIN)/python -m pytest -v tests/vagrant
+
 lint: ## ruff, mypy, yamllint, ansible-lint
 	@scripts/bootstrap dev
 	@scripts/run-tests lint
