@@ -15,10 +15,12 @@ class Sources:
         interpreter: ``system`` (the nodes' own Python) or ``managed`` (one that the bundle brings).
         interpreter_sha256: the archive of a managed interpreter of the team's own; empty for the
             pinned one.
+        sbt_repository: whether the bundle brings what sbt itself needs (``sbt_cache``).
     """
 
     interpreter: str = "system"
     interpreter_sha256: str = ""
+    sbt_repository: bool = True
 
 
 def to_json(sources: Sources) -> dict[str, Any]:

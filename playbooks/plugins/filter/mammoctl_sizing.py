@@ -12,7 +12,7 @@ def node_budget(memory_mb, *, is_master, is_worker, hdfs, settings):
         is_master: the master, the driver of a job and the NameNode run here.
         is_worker: a worker and its executor run here.
         hdfs: HDFS runs on the cluster.
-        settings: ``system daemon hdfs driver python executor_overhead executor_max`` in MiB.
+        settings: ``system daemon hdfs history driver python executor_overhead executor_max`` in MiB.
 
     Returns:
         ``reserved`` (all but the executor and its Python worker) and ``executor``, the heap that is left;
@@ -22,6 +22,7 @@ def node_budget(memory_mb, *, is_master, is_worker, hdfs, settings):
     reserved = settings["system"]
     if is_master:
         reserved += settings["daemon"] + settings["driver"] + (settings["hdfs"] if hdfs else 0)
+        reserved += settings["history"]
     if is_worker:
         reserved += settings["daemon"] + (settings["hdfs"] if hdfs else 0)
         reserved += settings["python"] + settings["executor_overhead"]

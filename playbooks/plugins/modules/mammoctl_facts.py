@@ -219,6 +219,7 @@ def main():
         "python": "%d.%d" % sys.version_info[:2],
         "glibc": glibc(),
         "hostname": socket.gethostname(),
+        "login": os.environ.get("SUDO_USER", ""),
         "address": default_address(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_mb": memory_mb(),

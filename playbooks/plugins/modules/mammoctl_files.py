@@ -22,6 +22,7 @@ options:
     suboptions:
       name: {description: The account., type: str, required: true}
       home: {description: Its home; not created., type: path, required: true}
+      members: {description: Accounts of people who join its group., type: list, elements: str, default: []}
       shell: {description: Its login shell., type: path, default: /usr/sbin/nologin}
   items:
     description: What must be there, in this order.
@@ -111,6 +112,25 @@ class Layer:
         rc, _out, err = self.module.run_command(command)
         if rc:
             self.module.fail_json(msg="Cannot create the account %s: %s" % (name, err.strip()))
+
+    def members(self, wanted):
+        """Let people join the group of an account; nobody is ever put out of it."""
+        try:
+            group = grp.getgrnam(wanted["name"])
+            present, gid = set(group.gr_mem), group.gr_gid
+        except KeyError:  # in check mode, before the account is there
+            present, gid = set(), -1
+        for name in wanted["members"]:
+            try:
+                entry = pwd.getpwnam(name)
+            except KeyError:
+                self.module.fail_json(msg="There is no account %s to join the group %s" % (name, wanted["name"]))
+            if name in present or entry.pw_gid == gid:
+                continue
+            self.note("group %(name)s" % wanted, "", "member %s\n" % name)
+            if not self.check:
+                command = ["usermod", "--append", "--groups", wanted["name"], name]
+                self.module.run_command(command, check_rc=True)
 
     def ids(self, item):
         """Return the numeric (owner, group); -1 for an account that only this run would create."""
@@ -259,6 +279,7 @@ def main():
     user = {
         "name": {"type": "str", "required": True},
         "home": {"type": "path", "required": True},
+        "members": {"type": "list", "elements": "str", "default": []},
         "shell": {"type": "path", "default": "/usr/sbin/nologin"},
     }
     module = AnsibleModule(
@@ -271,6 +292,7 @@ def main():
     layer = Layer(module)
     for wanted in module.params["users"]:
         layer.user(wanted)
+        layer.members(wanted)
     for wanted in module.params["items"]:
         state = wanted["state"]
         getattr(layer, "file" if state == "block" else state)(wanted)

@@ -161,6 +161,8 @@ def main():
             clear(path, [*keep, PATH])
     for name in users:
         module.run_command(["userdel", name], check_rc=True)
+        # userdel leaves a group that somebody else is a member of (spark_operators).
+        module.run_command(["groupdel", name])
     if holds:
         module.run_command(["apt-mark", "unhold", *holds], check_rc=True)
     if packages:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from rendering import renderer
 
 ROOT = Path(__file__).resolve().parents[3]
 PLUGINS = ROOT / "playbooks" / "plugins"
@@ -51,3 +52,8 @@ class Module:
 @pytest.fixture
 def ansible_module():
     return Module
+
+
+@pytest.fixture
+def render():
+    return renderer()

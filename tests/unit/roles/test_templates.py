@@ -4,79 +4,9 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
-import jinja2
 import pytest
-import yaml
-
-ROLES = Path(__file__).resolve().parents[3] / "roles"
-NODES = {"n1": "10.0.0.1", "n2": "10.0.0.2", "n3": "fd00::3"}
-SECRET = "s3cr3t"
-
-
-def defaults():
-    values = {}
-    for path in ROLES.glob("*/defaults/main.yml"):
-        values.update(yaml.safe_load(path.read_text()))
-    return values
-
-
-@pytest.fixture
-def render():
-    hosts = {
-        name: {
-            "mammoctl_address": address,
-            "ansible_facts": {
-                "mammoctl": {
-                    "hostname": f"{name}.example.org",
-                    "host_keys": [f"ssh-ed25519 KEY{name}", f"ssh-rsa RSA{name}"],
-                }
-            },
-        }
-        for name, address in NODES.items()
-    }
-    hosts["n1"]["_ssh_pair"] = {"public_key": "ssh-ed25519 PUB mammoctl@test"}
-    context = {
-        **defaults(),
-        "ansible_managed": "managed",
-        "inventory_hostname": "n2",
-        "hostvars": hosts,
-        "groups": {"spark_master": ["n1"], "spark_workers": ["n1", "n2", "n3"]},
-        "mammoctl_nodes": list(NODES),
-        "mammoctl_master": "n1",
-        "mammoctl_address": "10.0.0.2",
-        "mammoctl_is_master": False,
-        "mammoctl_node_memory_mb": 6144,
-        "common_cluster": "test",
-        "java_home": "/usr/lib/jvm/java-17-openjdk-amd64",
-        "hdfs_replication": 3,
-        "spark_default_cores": 3,
-        "_python_env": "/opt/mammoctl/env",
-        "_python_site": "/opt/mammoctl/env/lib/python3.11/site-packages",
-        "_guard_unit": "Requires=mammoctl-guard.service",
-        "_guard_ports": ["7077", "7200-7216"],
-        "_guard_addresses": [*NODES.values(), "192.0.2.0/24"],
-        "_spark_secret": SECRET,
-        "_spark_master_url": "spark://n1:7077",
-        "_spark_storage": "hdfs://n1:8020/mammoctl",
-        "_spark_executor": {"cores": 2, "memory_mb": 1060},
-        "_spark_me": {"cores": 2, "memory_mb": 3360},
-        "_spark_budget": {"reserved": 2784, "executor": 3360},
-        "_hdfs_used": True,
-    }
-
-    def render(role: str, name: str, **other: object) -> str:
-        environment = jinja2.Environment(  # noqa: S701  no HTML here
-            loader=jinja2.FileSystemLoader(ROLES / role / "templates"),
-            trim_blocks=True,
-            keep_trailing_newline=True,
-            undefined=jinja2.StrictUndefined,
-        )
-        environment.tests["match"] = lambda value, pattern: bool(re.match(pattern, value))
-        return environment.get_template(name).render({**context, **other})
-
-    return render
+from rendering import NODES, ROLES, SECRET, defaults
 
 
 def properties(text):
@@ -103,7 +33,7 @@ def test_every_port_that_spark_is_told_is_declared(render):
     text = render("spark", "spark-defaults.conf.j2")
     ports = {int(v) for k, v in properties(text).items() if k.endswith((".port", "Port"))}
     assert ports <= {value for key, value in defaults().items() if key.endswith("_port")}
-    assert len(ports) == 4
+    assert len(ports) == 5
 
 
 def test_spark_env_of_a_worker_and_of_a_mere_master(render):
@@ -140,6 +70,7 @@ def test_hdfs_site_binds_to_the_nodes_own_address(render):
         ("hdfs", "hdfs-datanode"),
         ("spark", "spark-master"),
         ("spark", "spark-worker"),
+        ("spark", "spark-history"),
     ],
 )
 def test_units_are_guarded_sandboxed_and_well_formed(render, role, unit):
