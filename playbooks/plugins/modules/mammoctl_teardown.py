@@ -138,8 +138,8 @@ def main():
     files = [p for p in manifest["files"] if os.path.lexists(p) and not is_kept(p, keep)]
     trees = [p for p in manifest["trees"] if os.path.isdir(p) and p not in keep]
     users = [name for name in manifest["users"] if account_exists(name)] if not keep else []
-    packages = installed(module, manifest["packages"]) if module.params["packages"] else []
-    packages = removable(packages, lambda names: purged(module, names))
+    ours = installed(module, manifest["packages"])
+    packages = removable(ours, lambda names: purged(module, names)) if module.params["packages"] else []
     holds = held(module, manifest["holds"])
     removed = (
         ["block in %s" % p for p in blocks]
@@ -178,8 +178,9 @@ def main():
             os.rmdir(path)
     if keep:
         left = [path for path in manifest["trees"] if os.path.isdir(path)]
-        users = manifest["users"]
-        save({**{kind: [] for kind in manifest}, "trees": left, "users": users})
+        spared = [name for name in ours if name not in packages]
+        rest = {"trees": left, "users": manifest["users"], "packages": spared}
+        save({**{kind: [] for kind in manifest}, **rest})
     else:
         shutil.rmtree(os.path.dirname(PATH), ignore_errors=True)
     module.exit_json(changed=True, removed=removed, diff=diff)

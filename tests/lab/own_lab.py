@@ -1,0 +1,72 @@
+"""A lab of a test module's own, for what would spoil the one that the others share."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .conftest import Cli, Finished
+
+
+@dataclass
+class OwnLab:
+    """A lab by its name; its nodes are NAME1, NAME2 and so on."""
+
+    cli: Cli
+    name: str
+
+    @property
+    def inventory(self) -> Path:
+        return self.cli.cwd / "inventory" / self.name
+
+    @property
+    def nodes(self) -> list[str]:
+        status = self.cli("lab", "status", "--name", self.name, "--json").json()
+        return [node["name"] for node in status["nodes"]]
+
+    def run(self, verb: str, *args: str, rc: int | None = 0, timeout: float = 1500) -> Finished:
+        """Run a command of mammoctl on the lab."""
+        return self.cli(verb, "-i", self.name, *args, rc=rc, timeout=timeout)
+
+    def on(self, node: str, command: str, *, rc: int | None = 0, stdin: str = "") -> str:
+        """Run a shell command as root on a node and return its standard output."""
+        argv = self.cli.argv("lab", "exec", node, "--name", self.name, "--")
+        done = subprocess.run(
+            [*argv, f"sudo -n sh -c {shlex.quote(command)}"],
+            cwd=self.cli.cwd,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if rc is not None:
+            assert done.returncode == rc, f"{node}: {command}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def json_on(self, node: str, program: str) -> Any:
+        """Run a Python program as root on a node and return the JSON that it prints."""
+        return json.loads(self.on(node, "python3 -", stdin=program))
+
+    def snapshot(self, name: str) -> None:
+        self.cli("lab", "snapshot", name, "--name", self.name)
+
+    def restore(self, name: str) -> None:
+        self.cli("lab", "restore", name, "--name", self.name)
+
+
+@contextmanager
+def own_lab(cli: Cli, name: str, subnet: str, *options: str) -> Iterator[OwnLab]:
+    """Bring a lab up, and remove it at the end."""
+    cli("lab", "down", "--name", name)
+    try:
+        cli("lab", "up", "--name", name, "--subnet", subnet, *options, timeout=900)
+        yield OwnLab(cli, name)
+    finally:
+        cli("lab", "down", "--name", name)
