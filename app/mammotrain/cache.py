@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 COLUMNS = (
-    "sha256 string, features array<float>, reason string, "
+    "sha256 string, features array<float>, reason string, warnings array<string>, "
     "node string, task long, seconds double, rss_mb double"
 )
 
@@ -30,6 +30,7 @@ class FeatureKey:
     size: int
     weights: str  # sha256 of the file, or `random:<seed>`
     preprocessing: int
+    fit: str = "squash"
 
     def digest(self) -> str:
         """Return the key as 20 hexadecimal digits."""
@@ -44,12 +45,14 @@ class FeatureRows:
     Attributes:
         vectors: checksum of the image to float32 (dimension,).
         rejects: checksum of the image to the reason.
+        warnings: checksum of the image to what had to be mended.
         tasks: per node, what its tasks did.
     """
 
     vectors: dict[str, npt.NDArray[np.float32]]
     rejects: dict[str, str]
     tasks: dict[str, dict[str, float]]
+    warnings: dict[str, list[str]] = field(default_factory=dict)
 
 
 def read_features(spark: Any, folder: str, wanted: Any, dimension: int) -> FeatureRows:
@@ -89,7 +92,7 @@ def read_features(spark: Any, folder: str, wanted: Any, dimension: int) -> Featu
         reasons = columns["reason"].to_pylist()
         nodes, tasks = columns["node"].to_pylist(), columns["task"].to_pylist()
         seconds, memory = columns["seconds"].to_pylist(), columns["rss_mb"].to_pylist()
-        vectors = columns["features"]
+        vectors, warnings = columns["features"], columns["warnings"].to_pylist()
         for i, checksum in enumerate(checksums):
             if checksum in rows.vectors or checksum in rows.rejects:
                 continue  # a task that was done twice
@@ -99,6 +102,8 @@ def read_features(spark: Any, folder: str, wanted: Any, dimension: int) -> Featu
                 if vector.shape != (dimension,) or not np.isfinite(vector).all():
                     continue
                 rows.vectors[checksum] = vector
+                if warnings[i]:
+                    rows.warnings[checksum] = warnings[i]
             elif reasons[i]:
                 rows.rejects[checksum] = reasons[i]
             else:

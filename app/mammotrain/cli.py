@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mammotrain import __version__
 from mammotrain.backbones import BACKBONES
+from mammotrain.decode import FITS
 from mammotrain.errors import TrainError
 from mammotrain.events import Progress, log
 
@@ -91,6 +92,13 @@ def parser() -> argparse.ArgumentParser:
         default="avg",
         help="avg: average of the last map; blocks: averages and maxima of the last three blocks "
         "(vgg16, vgg19). Default: avg",
+    )
+    group(
+        "--fit",
+        choices=FITS,
+        default="crop",
+        help="squash: the whole picture becomes a square; crop: the breast alone does; pad: the "
+        "breast alone, its proportions kept. Default: crop",
     )
     group(
         "--batch-size",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mammotrain.errors import UnusableInput
@@ -14,16 +14,28 @@ from mammotrain.storage import Storage
 
 LABELS = {"benign": 0, "malignant": 1}
 NEEDED = ("image_id", "patient_id", "label", "sha256", "content")
+ABOUT = ("view", "laterality", "age", "density", "machine", "site")
 
 
 @dataclass(frozen=True)
 class Image:
-    """One usable image: ids are pseudonyms, `label` is 1 for malignant."""
+    """One usable image.
+
+    Attributes:
+        image_id: pseudonym of the image.
+        patient_id: pseudonym of the patient.
+        label: 1 for malignant, else 0.
+        sha256: checksum of its file.
+        about: what is known beside, by the names in `ABOUT`; unknown values are left out.
+        warnings: what the data set says about it.
+    """
 
     image_id: str
     patient_id: str
     label: int
     sha256: str
+    about: Mapping[str, str] = field(default_factory=dict, hash=False)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,13 +96,49 @@ def read_dataset(spark: Any, uri: str, storage: Storage) -> Dataset:
         raise UnusableInput("the column content of the data set is not binary: push it again")
     if "format" not in frame.columns:
         frame = frame.withColumn("format", f.lit(None).cast("string"))
-    columns = [f.col(name).cast("string") for name in NEEDED[:-1]]
-    table = frame.select(*columns).toArrow().to_pydict()
-    rows = list(zip(*(table[name] for name in NEEDED[:-1]), strict=True))
+    rows = _rows(frame)
     if not rows:
         raise UnusableInput("the data set is empty: it has no rows")
     images, rejects = sort_out(rows, by_patient=bool(info.get("patient_source") != "none"))
     return Dataset(frame, images, rejects, info)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the data set without its pixels; nothing in it has been checked."""
+
+    image_id: str | None
+    patient_id: str | None
+    label: str | None
+    sha256: str | None
+    reject: str | None = None
+    about: Mapping[str, str] = field(default_factory=dict, hash=False)
+    warnings: tuple[str, ...] = ()
+
+
+def _rows(frame: Any) -> list[Row]:
+    from pyspark.sql import functions as f
+
+    wanted = (*NEEDED[:-1], *ABOUT, "reject")
+    columns = [
+        (f.col(name) if name in frame.columns else f.lit(None)).cast("string").alias(name)
+        for name in wanted
+    ]
+    warnings = f.col("warnings") if "warnings" in frame.columns else f.array()
+    columns.append(warnings.cast("array<string>").alias("warnings"))
+    return [
+        Row(
+            row["image_id"],
+            row["patient_id"],
+            row["label"],
+            row["sha256"],
+            row["reject"],
+            {name: row[name].strip() for name in ABOUT if (row[name] or "").strip()},
+            tuple(row["warnings"] or ()),
+        )
+        for batch in frame.select(*columns).toArrow().to_batches()
+        for row in batch.to_pylist()
+    ]
 
 
 def _info(storage: Storage, uri: str) -> dict[str, Any]:
@@ -102,13 +150,11 @@ def _info(storage: Storage, uri: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def sort_out(
-    rows: Iterable[tuple[str | None, str | None, str | None, str | None]], by_patient: bool
-) -> tuple[list[Image], list[Reject]]:
+def sort_out(rows: Iterable[Row], by_patient: bool) -> tuple[list[Image], list[Reject]]:
     """Separate usable rows from the others by their metadata alone.
 
     Args:
-        rows: image id, patient id, label, sha256.
+        rows: of the data set, in any order.
         by_patient: if False, an image without a patient is its own patient.
 
     Returns:
@@ -119,22 +165,23 @@ def sort_out(
     rejects: list[Reject] = []
     ids: set[str] = set()
     contents: set[str] = set()
-    for number, (image_id, patient, label, sha256) in enumerate(
-        sorted(rows, key=lambda row: tuple(value or "" for value in row))
-    ):
-        name = (image_id or "").strip() or f"row-{number}"
-        who = (patient or "").strip() or ("" if by_patient else name)
-        value = LABELS.get((label or "").strip().lower())
-        if not (image_id or "").strip():
+    for number, row in enumerate(sorted(rows, key=_order)):
+        name = (row.image_id or "").strip() or f"row-{number}"
+        who = (row.patient_id or "").strip() or ("" if by_patient else name)
+        value = LABELS.get((row.label or "").strip().lower())
+        sha256 = row.sha256 or ""
+        if not (row.image_id or "").strip():
             reason = "no image id"
         elif name in ids:
             reason = "image id appears twice"
-        elif not (label or "").strip():
+        elif not (row.label or "").strip():
             reason = "no label"
         elif value is None:
             reason = "label is neither benign nor malignant"
         elif not who:
             reason = "no patient"
+        elif row.reject:
+            reason = row.reject
         elif not sha256:
             reason = "no checksum"
         elif sha256 in contents:
@@ -142,11 +189,15 @@ def sort_out(
         else:
             ids.add(name)
             contents.add(sha256)
-            images.append(Image(name, who, value, sha256))
+            images.append(Image(name, who, value, sha256, row.about, row.warnings))
             continue
         ids.add(name)
         rejects.append(Reject(name, reason))
     return images, rejects
+
+
+def _order(row: Row) -> tuple[str, ...]:
+    return tuple(v or "" for v in (row.image_id, row.patient_id, row.label, row.sha256))
 
 
 def check_usable(images: list[Image], rejects: list[Reject], parts: int) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import logging
+import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mammotrain.decode import Floats, Reject, check_shape, stretch
+from mammotrain.decode import Floats, Reject, check_shape, grey_of, stretch
+
+# pydicom's warnings quote values, which may be names.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module="pydicom")
 
 KNOWN = (
     *("MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR"),
@@ -16,7 +22,7 @@ KNOWN = (
 )
 
 
-def decode_dicom(content: bytes) -> Any:
+def decode_dicom(content: bytes) -> Floats:
     """Decode a single-frame DICOM image.
 
     Applied in this order: rescale or modality LUT; VOI LUT if there is one, else the first window
@@ -24,7 +30,7 @@ def decode_dicom(content: bytes) -> Any:
     MONOCHROME1 is inverted, so that dense tissue is bright in every result.
 
     Returns:
-        float32, shape (rows, columns), 0 to 1; for colour images a Pillow RGB image.
+        float32, shape (rows, columns), 0 to 1.
 
     Raises:
         Reject: no pixels, several frames, or pixels that no installed codec reads.
@@ -102,21 +108,15 @@ def _stretch_inside_padding(
     return stretch(clipped)
 
 
-def _colour(stored: npt.NDArray[Any], dataset: Any, photometric: str) -> Any:
-    from PIL import Image
-
+def _colour(stored: npt.NDArray[Any], dataset: Any, photometric: str) -> Floats:
+    """Return the luminance of a picture that is stored in colours, as screen captures are."""
     if photometric == "PALETTE COLOR":
         from pydicom.pixels.processing import apply_color_lut
 
         stored = np.asarray(apply_color_lut(stored, dataset))
     if stored.ndim != 3 or stored.shape[2] < 3:
         raise Reject("DICOM with an unknown photometric interpretation")
-    rgb = stored[:, :, :3]
-    if rgb.dtype != np.uint8:
-        rgb = np.rint(stretch(rgb) * 255.0).astype(np.uint8)
-    if int(rgb.min()) == int(rgb.max()):
-        raise Reject("one grey value only")
-    return Image.fromarray(np.ascontiguousarray(rgb))
+    return stretch(grey_of(stored[:, :, :3]))
 
 
 def _first(value: Any) -> float | None:

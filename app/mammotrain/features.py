@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from mammotrain.backbones import BACKBONES, build_extractor, file_sha256
 from mammotrain.cache import COLUMNS, FeatureKey, FeatureRows, read_features
-from mammotrain.decode import Bytes, Reject, check_checksum, decode
+from mammotrain.decode import Picture, Reject, check_checksum, decode
 from mammotrain.errors import TrainError
 
 ARROW = pa.schema(
@@ -28,6 +28,7 @@ ARROW = pa.schema(
         ("sha256", pa.string()),
         ("features", pa.list_(pa.float32())),
         ("reason", pa.string()),
+        ("warnings", pa.list_(pa.string())),
         ("node", pa.string()),
         ("task", pa.int64()),
         ("seconds", pa.float64()),
@@ -82,11 +83,11 @@ def _network(settings: ExtractSettings, threads: int) -> Any:
     return _networks[settings]
 
 
-def _prepare(row: tuple[bytes, str, str], size: int) -> Bytes | str:
+def _prepare(row: tuple[bytes, str, str], key: FeatureKey) -> Picture | str:
     content, checksum, declared = row
     try:
         check_checksum(content, checksum)
-        return decode(content, declared, size)
+        return decode(content, declared, key.size, key.fit)
     except Reject as reject:
         return str(reject)
 
@@ -125,7 +126,7 @@ def extract(
     def chunks() -> Iterator[list[Any]]:
         chunk: list[Any] = []
         for row in rows:
-            chunk.append((row[1], pool.submit(_prepare, row, size)))
+            chunk.append((row[1], pool.submit(_prepare, row, settings.key)))
             if len(chunk) == settings.batch:
                 yield chunk
                 chunk = []
@@ -135,14 +136,14 @@ def extract(
     def finish(chunk: list[Any]) -> pa.RecordBatch:
         start = time.monotonic()
         prepared = [future.result() for _, future in chunk]
-        good = [i for i, pixels in enumerate(prepared) if not isinstance(pixels, str)]
+        good = [i for i, picture in enumerate(prepared) if not isinstance(picture, str)]
         features: list[Any] = [None] * len(chunk)
         if good:
             network = _network(settings, threads)
             start = time.monotonic()  # the first call builds the network
             block = np.zeros((settings.batch, size, size, 3), np.uint8)
             for slot, i in enumerate(good):
-                block[slot] = prepared[i]
+                block[slot] = prepared[i].pixels
             values = np.asarray(network(block), dtype=np.float32)
             for slot, i in enumerate(good):
                 features[i] = values[slot]
@@ -156,6 +157,10 @@ def extract(
                 pa.array([checksum for checksum, _ in chunk], pa.string()),
                 pa.array(features, pa.list_(pa.float32())),
                 pa.array([p if isinstance(p, str) else None for p in prepared], pa.string()),
+                pa.array(
+                    [[] if isinstance(p, str) else list(p.warnings) for p in prepared],
+                    pa.list_(pa.string()),
+                ),
                 pa.array([socket.gethostname()] * n, pa.string()),
                 pa.array([task] * n, pa.int64()),
                 pa.array([spent] * n, pa.float64()),
@@ -255,7 +260,7 @@ def _poll(counter: Any, total: int, watch: Callable[[int], None]) -> Iterator[No
 
 
 def sample_pixels(
-    spark: Any, images: Any, size: int, count: int, usable: set[str]
+    spark: Any, images: Any, key: FeatureKey, count: int, usable: set[str]
 ) -> tuple[Any, list[str]]:
     """Return the pixels of a few usable images, uint8 (n, size, size, 3), and their ids.
 
@@ -265,12 +270,13 @@ def sample_pixels(
     def decode_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             columns = [batch.column(c).to_pylist() for c in ("content", "sha256", "format")]
-            pixels = [_prepare(row, size) for row in zip(*columns, strict=True)]
+            pictures = [_prepare(row, key) for row in zip(*columns, strict=True)]
             yield pa.record_batch(
                 {
                     "image_id": batch.column("image_id"),
                     "pixels": pa.array(
-                        [None if isinstance(p, str) else p.tobytes() for p in pixels], pa.binary()
+                        [None if isinstance(p, str) else p.pixels.tobytes() for p in pictures],
+                        pa.binary(),
                     ),
                 }
             )
@@ -279,7 +285,7 @@ def sample_pixels(
     head = images.select("image_id", "sha256", "format", "content").limit(4 * count)
     table = head.mapInArrow(decode_rows, "image_id string, pixels binary").toArrow().to_pydict()
     found = {
-        image_id: np.frombuffer(data, np.uint8).reshape(size, size, 3)
+        image_id: np.frombuffer(data, np.uint8).reshape(key.size, key.size, 3)
         for image_id, data in zip(table["image_id"], table["pixels"], strict=True)
         if data is not None and image_id in usable
     }

@@ -89,6 +89,7 @@ def _read(
         size=BACKBONES[options.backbone].size,
         weights=file_sha256(weights) if weights else f"random:{options.seed}",
         preprocessing=PREPROCESSING_VERSION,
+        fit=options.fit,
     )
     state = State(options, progress, key, weights, dataset, dataset.images, list(dataset.rejects))
     check_usable(state.images, state.rejects, state.parts)
@@ -136,7 +137,8 @@ def _features(spark: Any, state: State) -> None:
         )
     root = f"{options.features.rstrip('/')}/{state.key.digest()}"
     wanted = _ids(spark, state.images)
-    state.vectors = read_features(spark, root, wanted, state.dimension).vectors
+    known = read_features(spark, root, wanted, state.dimension)
+    state.vectors, state.warnings = known.vectors, known.warnings
     missing = [image for image in state.images if image.sha256 not in state.vectors]
     cached = total - len(missing)
     workers = sum(state.executors.values())
@@ -159,10 +161,11 @@ def _features(spark: Any, state: State) -> None:
         )
         state.compute_seconds = time.monotonic() - begin
         state.vectors.update(state.computed.vectors)
+        state.warnings.update(state.computed.warnings)
         _settle(state, missing)
         check_usable(state.images, state.rejects, state.parts)
     state.samples, state.sample_ids = sample_pixels(
-        spark, state.dataset.frame, state.key.size, SAMPLES, {i.image_id for i in state.images}
+        spark, state.dataset.frame, state.key, SAMPLES, {i.image_id for i in state.images}
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from typing import Any
 
 from mammotrain import __version__
@@ -58,12 +59,21 @@ def metrics_of(state: State, parts: dict[str, list[Image]], model: Any) -> dict[
             "benign": sum(image.label == 0 for image in state.images),
             "malignant": sum(image.label == 1 for image in state.images),
             "rejected": len(state.rejects),
+            "warnings": _warnings(state),
         },
         "split": {"by": "patient" if state.dataset.by_patient else "image", "parts": list(parts)},
         "threshold": 0.5,
         "bootstrap": {"rounds": options.bootstrap, "unit": "patient", "level": 0.95},
         **scores,
     }
+
+
+def _warnings(state: State) -> dict[str, int]:
+    """Return how many of the used images have which warning."""
+    counts: Counter[str] = Counter()
+    for image in state.images:
+        counts.update({*image.warnings, *state.warnings.get(image.sha256, ())})
+    return dict(sorted(counts.items()))
 
 
 def timings_of(state: State, total: float) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class State:
         rejects: the others.
         executors: executors per node when the work began.
         vectors: features by checksum.
+        warnings: what had to be mended on an image, by checksum.
         computed: what this run computed itself.
         compute_seconds: how long that took, start of the workers included.
         samples: pixels of a few images, uint8 (n, size, size, 3), with their ids.
@@ -44,6 +45,7 @@ class State:
     rejects: list[Reject]
     executors: dict[str, int] = field(default_factory=dict)
     vectors: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
     computed: FeatureRows = field(default_factory=lambda: FeatureRows({}, {}, {}))
     compute_seconds: float = 0.0
     samples: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))

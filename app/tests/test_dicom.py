@@ -7,7 +7,7 @@ WIDE = phantom(3, malignant=True).astype(np.uint16) * 16
 
 
 def grey(content, declared="dicom"):
-    result = decode(content, declared, 64)
+    result = decode(content, declared, 64).pixels
     assert result.shape == (64, 64, 3)
     return result[:, :, 0].astype(int)
 
@@ -67,6 +67,76 @@ def test_a_file_without_preamble_is_read_where_dicom_was_declared():
     assert np.array_equal(grey(bare), grey(dicom(WIDE)))
     with pytest.raises(Reject, match="not an image of a known format"):
         decode(bare, "unknown", 64)
+
+
+def test_a_voi_lut_comes_before_the_window():
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    table = (65535 * np.linspace(0, 1, 4096) ** 2).astype("<u2")
+    item.LUTDescriptor, item.LUTData = [4096, 0, 16], table.tobytes()
+    item["LUTData"].VR = "OW"
+    shown = grey(
+        dicom(WIDE, VOILUTSequence=[item], WindowCenter="60000", WindowWidth="10", BitsStored=16)
+    )
+    values = table[WIDE].astype(float)
+    expected = (values - values.min()) / (values.max() - values.min()) * 255
+    assert np.abs(shown - expected).max() <= 1
+
+
+@pytest.mark.parametrize("syntax", ["JPEGBaseline8Bit", "JPEG2000Lossless", "RLELossless"])
+def test_compressed_pixels(syntax):
+    import io
+
+    from PIL import Image
+    from pydicom import uid
+    from pydicom.encaps import encapsulate
+
+    pixels = phantom(3, malignant=True)
+    content = dicom(pixels)
+    if syntax == "RLELossless":
+        content = transcoded(content, None, uid.RLELossless)
+    else:
+        buffer = io.BytesIO()
+        name = {"JPEGBaseline8Bit": "JPEG", "JPEG2000Lossless": "JPEG2000"}[syntax]
+        options = {"quality": 95} if name == "JPEG" else {"no_jp2": True}
+        Image.fromarray(pixels).save(buffer, name, **options)
+        content = transcoded(content, encapsulate([buffer.getvalue()]), getattr(uid, syntax))
+    expected = grey(dicom(pixels))
+    assert np.abs(grey(content) - expected).mean() < 3
+
+
+def transcoded(content, coded, syntax):
+    """The same file with its pixels in another transfer syntax."""
+    import io
+
+    import pydicom
+
+    dataset = pydicom.dcmread(io.BytesIO(content))
+    if coded is None:
+        dataset.compress(syntax)
+    else:
+        dataset.PixelData = coded
+        dataset["PixelData"].VR = "OB"
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = syntax
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def test_colours_in_dicom_are_rejected_and_grey_captures_are_not():
+    pixels = phantom(3, malignant=True)
+    tags = {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0}
+
+    def capture(array):
+        made = dicom(pixels, PixelData=array.tobytes(), **tags)
+        return decode(made, "dicom", 64)
+
+    shown = capture(np.dstack([pixels] * 3)).pixels[:, :, 0].astype(int)
+    assert np.abs(shown - grey(dicom(pixels))).max() <= 2
+    with pytest.raises(Reject, match="a colour picture"):
+        capture(np.dstack([pixels, pixels // 2, pixels // 4]))
 
 
 @pytest.mark.parametrize(

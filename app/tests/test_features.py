@@ -56,6 +56,7 @@ def test_every_digit_of_the_key_counts():
         "size": 64,
         "weights": "random:0",
         "preprocessing": 2,
+        "fit": "pad",
     }
     keys = {KEY.digest()} | {
         dataclasses.replace(KEY, **{name: value}).digest() for name, value in changes.items()
@@ -70,7 +71,9 @@ def test_each_image_gets_its_own_features_however_the_rows_arrive(calls, arrow):
     result = pa.Table.from_batches(extract(SETTINGS, batches(rows, arrow), counter)).to_pylist()
     assert [item["sha256"] for item in result] == [item["sha256"] for item in rows]
     for item, source in zip(result, rows, strict=True):
-        expected = features._prepare((source["content"], source["sha256"], "png"), 32).mean()
+        expected = features._prepare(
+            (source["content"], source["sha256"], "png"), KEY
+        ).pixels.mean()
         assert item["features"] == pytest.approx([expected] * 3, rel=1e-6)
         assert item["reason"] is None
     assert counter.value == 10

@@ -1,5 +1,5 @@
 import pytest
-from mammotrain.dataset import Image, check_usable, sort_out
+from mammotrain.dataset import Image, Row, check_usable, sort_out
 from mammotrain.errors import UnusableInput
 from mammotrain.split import check_split, split
 
@@ -68,8 +68,9 @@ def test_rows_are_sorted_out_with_a_reason():
         ("f", "p4", "Jane Smith", "7"),
         ("g", "p4", "benign", None),
         (None, "p4", "benign", "8"),
+        ("h", "p4", "benign", "9", "truncated or damaged"),
     ]
-    images, rejects = sort_out(rows, by_patient=True)
+    images, rejects = sort_out([Row(*row) for row in rows], by_patient=True)
     assert images == [Image("a", "p1", 0, "2"), Image("b", "p1", 1, "1")]
     assert {(r.image_id, r.reason) for r in rejects} == {
         ("a", "image id appears twice"),
@@ -78,12 +79,13 @@ def test_rows_are_sorted_out_with_a_reason():
         ("e", "no label"),
         ("f", "label is neither benign nor malignant"),
         ("g", "no checksum"),
+        ("h", "truncated or damaged"),
         ("row-0", "no image id"),
     }
 
 
 def test_without_patients_each_image_is_its_own():
-    images, rejects = sort_out([("a", None, "benign", "1")], by_patient=False)
+    images, rejects = sort_out([Row("a", None, "benign", "1")], by_patient=False)
     assert images[0].patient_id == "a"
     assert rejects == []
 
