@@ -21,6 +21,7 @@ EXAMPLES = r"""
     keep: [/var/lib/hdfs]
 """
 
+import grp
 import os
 import pwd
 import re
@@ -120,6 +121,15 @@ def account_exists(name):
     return True
 
 
+def group_exists(name):
+    """Tell whether there is such a group."""
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
 def main():
     """Run the module."""
     module = AnsibleModule(
@@ -161,6 +171,8 @@ def main():
             clear(path, [*keep, PATH])
     for name in users:
         module.run_command(["userdel", name], check_rc=True)
+        if group_exists(name):  # people are members, and userdel leaves it then
+            module.run_command(["groupdel", name], check_rc=True)
         # userdel leaves a group that somebody else is a member of (spark_operators).
         module.run_command(["groupdel", name])
     if holds:

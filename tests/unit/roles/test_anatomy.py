@@ -22,6 +22,15 @@ def test_every_role_is_provisioned():
     assert sorted(entry["role"] for entry in play["roles"]) == ROLES
 
 
+def test_an_upgrade_brings_every_role_up_to_date_in_the_same_order():
+    provision = yaml.safe_load((ROOT / "playbooks/provision.yml").read_text())[1]
+    upgrade = yaml.safe_load((ROOT / "playbooks/upgrade.yml").read_text())[2]
+    block = next(task["block"] for task in upgrade["tasks"] if "block" in task)
+    roles = [t["ansible.builtin.import_role"] for t in block if "ansible.builtin.import_role" in t]
+    whole = [role["name"] for role in roles if role.get("tasks_from") in (None, "configure")]
+    assert whole == [entry["role"] for entry in provision["roles"]]
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_defaults_and_argument_specs_have_the_same_keys(role):
     specs = read(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
