@@ -37,7 +37,7 @@ test-lab: ## The tests on a lab of real machines alone
 
 test-vagrant: ## vagrant up on emulated machines, to the end (root, libvirt; an hour or more)
 	@scripts/bootstrap dev
-	@$(ROOT) $(BIN)/python -m pytest -v tests/vagrant
+	@$(ROOT) env $$(env | grep '^MAMMOCTL_VAGRANT_') $(BIN)/python -m pytest -v tests/vagrant
 
 lint: ## ruff, mypy, yamllint, ansible-lint
 	@scripts/bootstrap dev

@@ -234,11 +234,12 @@ end
 """
 
 
-def describe(folder: Path, **settings: str) -> Any:
-    """Return machine -> provider -> what the Vagrantfile asks for."""
+def describe(folder: Path, first: str = "", **settings: str) -> Any:
+    """Return machine -> provider -> what the Vagrantfile asks for, after the Ruby of ``first``."""
     around = folder / "around"
     around.mkdir()
-    (around / "Vagrantfile").write_text(DESCRIBE.format(vagrantfile=ROOT / "Vagrantfile"))
+    text = first + DESCRIBE.format(vagrantfile=ROOT / "Vagrantfile")
+    (around / "Vagrantfile").write_text(text)
     done = vagrant(around, folder, "describe", **settings)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
@@ -285,6 +286,17 @@ def test_settings_change_the_machines_and_emulation_the_processor(tmp_path: Path
         assert (domain["cpus"], domain["machine_virtual_size"]) == (1, 40)
         assert domain["default_prefix"] == "ward_"
         assert (domain["driver"], domain["cpu_mode"]) == ("qemu", "maximum")
+
+
+def test_arm64_gets_the_machine_that_arm64_has(tmp_path: Path) -> None:
+    seen = describe(tmp_path, "RbConfig::CONFIG['host_cpu'] = 'aarch64'\n", NODES="1")
+    domain = seen["mammo1"]["libvirt"]["provider"]
+    if "memory" not in domain:
+        pytest.skip("the plugin vagrant-libvirt is not installed")
+    assert (domain["machine_type"], domain["machine_arch"]) == ("virt", "aarch64")
+    assert domain["loader"].endswith("QEMU_EFI.fd")
+    assert domain["features"] == ["acpi"]
+    assert domain["inputs"] == [{"type": "keyboard", "bus": "virtio"}]
 
 
 def test_vagrant_finds_the_vagrantfile_valid(tmp_path: Path) -> None:
