@@ -45,8 +45,6 @@ if systemd-detect-virt --quiet --container 2>/dev/null; then echo time_service=h
     'chrony*.service' 'ntp*.service' openntpd.service 2>/dev/null |
     sed 's/^/time_service=/; s/ .*//'
 fi
-sudo --version 2>/dev/null | grep -q '^sudo-rs' && echo sudo_rs=1
-command -v sudo.ws >/dev/null && echo sudo_ws=1
 exit 0
 """
 
@@ -67,8 +65,6 @@ class Facts:
         glibc: the version of its C library, such as ``2.36``; empty where it is another one.
         gpus: NVIDIA display controllers.
         installed: whether mammoctl has provisioned it before.
-        sudo_rs: its ``sudo`` is sudo-rs.
-        sudo_ws: the other sudo is there as ``sudo.ws``.
         time_service: what keeps its clock right; ``host`` in a container, empty when nothing does.
     """
 
@@ -83,8 +79,6 @@ class Facts:
     systemd: bool = True
     installed: bool = False
     glibc: str = ""
-    sudo_rs: bool = False
-    sudo_ws: bool = False
     time_service: str = ""
 
 
@@ -110,8 +104,6 @@ def parse(text: str) -> Facts:
         systemd="systemd" in one,
         installed="installed" in one,
         glibc=one.get("glibc", "").strip(),
-        sudo_rs="sudo_rs" in one,
-        sudo_ws="sudo_ws" in one,
         time_service=one.get("time_service", "").strip(),
     )
 

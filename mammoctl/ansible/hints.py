@@ -30,6 +30,11 @@ _KNOWN = [
         "(/etc/apt/apt.conf.d)",
     ),
     (
+        r"waiting for (privilege escalation|become) prompt",
+        "allow the login password-free sudo on that host; if its sudo is sudo-rs (Ubuntu 25.10 and "
+        "later) and must ask, set `ansible_become_exe: sudo.ws` for it in the inventory",
+    ),
+    (
         r"[Mm]issing sudo password|a password is required|Incorrect sudo password"
         r"|not in the sudoers|privilege escalation",
         "allow the login password-free sudo on that host, or log in as root (`ansible_user`)",

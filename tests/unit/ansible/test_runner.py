@@ -253,6 +253,7 @@ def test_old_logs_go(cluster, fake, logs):
         ("Host key verification failed.", "known_hosts"),
         ("admin@192.0.2.1: Permission denied (publickey).", "ansible_user"),
         ("ssh: connect to host 192.0.2.1 port 22: No route to host", "reachable"),
+        ("Timeout (12s) waiting for privilege escalation prompt: ", "sudo.ws"),
         ("/bin/sh: 1: /usr/bin/python3: not found", "python3"),
         ("'x_y' is undefined", "inventory/example"),
     ],

@@ -36,12 +36,12 @@ def test_parse():
     seen = probe.parse(
         "id=ubuntu\nversion=24.04\npretty=Ubuntu 24.04.1 LTS\narch=aarch64\npython=3.12\n"
         "cores=8\nmemory_kb=16384000\nfree_kb=10240000\nfree_kb=2048000\ngpu=1\ngpu=1\n"
-        "systemd=1\ninstalled=1\nglibc=2.39\nsudo_rs=1\n"
+        "systemd=1\ninstalled=1\nglibc=2.39\ntime_service=host\n"
     )
     assert seen == probe.Facts(
         release="ubuntu24.04", pretty="Ubuntu 24.04.1 LTS", arch="aarch64", python="3.12",
         cores=8, memory_mb=16000, free_mb=2000, gpus=2, systemd=True, installed=True,
-        glibc="2.39", sudo_rs=True,
+        glibc="2.39", time_service="host",
     )  # fmt: skip
 
 
