@@ -22,12 +22,16 @@ class _Part(BaseModel):
 
 
 class Master(_Part):
-    """The master: its inventory name, address, ``spark://`` URL and the port of its pages."""
+    """The master: its inventory name, address, ``spark://`` URL and the port of its pages.
+
+    ``history_port`` is that of the history server; None where there is none.
+    """
 
     host: str
     address: str
     url: str
     ui_port: int
+    history_port: int | None = None
 
 
 class Worker(_Part):

@@ -28,36 +28,49 @@ def duties(record: ClusterFile, name: str) -> list[str]:
         ("hdfs-datanode", hdfs and is_worker),
         ("spark-master", is_master),
         ("spark-worker", is_worker),
+        ("spark-history", is_master and record.master.history_port is not None),
     ]
     return [unit for unit, due in wanted if due]
 
 
 def judge(state: ClusterState) -> list[Finding]:
     """Return everything that is not as it should be, the nodes' own matters first."""
-    found = []
+    found = services(state)
     for name, seen in state.nodes.items():
-        if isinstance(seen, NodeState):
-            found += list(_node(state, name, seen))
-        else:
-            found.append(of_error(name, seen))
+        if isinstance(seen, NodeState) and seen.record:
+            found += list(_machine(name, seen, seen.record))
     if state.record:
-        found += list(_spark(state, state.record))
-        found += list(_hdfs(state, state.record))
         found += list(_versions(state, state.record))
         if "jobs" in state.unanswered:
             found.append(of_error(state.cluster.master.name, state.unanswered["jobs"]))
     return found
 
 
-def _node(state: ClusterState, name: str, seen: NodeState) -> Iterator[Finding]:
-    record = seen.record
-    if record is None:
+def services(state: ClusterState) -> list[Finding]:
+    """Return what keeps nodes or the whole from working, apart from the machines themselves."""
+    found: list[Finding] = []
+    for name, seen in state.nodes.items():
+        if isinstance(seen, NodeState):
+            found += list(_units(state.cluster, name, seen))
+        else:
+            found.append(of_error(name, seen))
+    if state.record:
+        found += list(_spark(state, state.record))
+        found += list(_hdfs(state, state.record))
+    return found
+
+
+def _units(cluster: Cluster, name: str, seen: NodeState) -> Iterator[Finding]:
+    if seen.record is None:
         what = "half provisioned" if seen.installed else "not provisioned"
         yield Finding(name, what, "mammoctl provision")
         return
-    optional = bool(state.cluster.vars.get("mammoctl_private_network"))
-    for unit in duties(record, name):
+    optional = bool(cluster.vars.get("mammoctl_private_network"))
+    for unit in duties(seen.record, name):
         yield from _unit(name, unit, seen, may_miss=optional and unit == "mammoctl-guard")
+
+
+def _machine(name: str, seen: NodeState, record: ClusterFile) -> Iterator[Finding]:
     for disk in seen.disks:
         if disk.percent >= FULL_PERCENT:
             yield Finding(

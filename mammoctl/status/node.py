@@ -11,7 +11,10 @@ from mammoctl import cluster as clusters
 from mammoctl.cluster import ClusterFile
 from mammoctl.errors import MammoctlError
 
-UNITS = ("mammoctl-guard", "hdfs-namenode", "hdfs-datanode", "spark-master", "spark-worker")
+UNITS = (
+    "mammoctl-guard", "hdfs-namenode", "hdfs-datanode", "spark-master", "spark-worker",
+    "spark-history",
+)  # fmt: skip
 """Every service of a cluster, in the order of their start."""
 
 # sh, and one fork for each question: a busy node must still answer in time.
