@@ -47,6 +47,7 @@ class Image:
     keyring: str = ""
     components: str = "main"
     unified: bool = False  # its systemd no longer runs on cgroups v1
+    packages: str = ""  # what its servers have besides, where a minimal installation has another
 
 
 IMAGES = {
@@ -57,7 +58,12 @@ IMAGES = {
         Image("ubuntu22.04", "jammy", "ubuntu-archive-keyring.gpg", "main,universe"),
         Image("ubuntu24.04", "noble", "ubuntu-archive-keyring.gpg", "main,universe"),
         Image(
-            "ubuntu26.04", "resolute", "ubuntu-archive-keyring.gpg", "main,universe", unified=True
+            "ubuntu26.04",
+            "resolute",
+            "ubuntu-archive-keyring.gpg",
+            "main,universe",
+            unified=True,
+            packages="sudo-rs",
         ),
     )
 }
@@ -83,7 +89,8 @@ def build_argv(image: Image, target: Path, mirror: str, keyring: Path | None = N
         mirror: package mirror; the release's default one when empty.
         keyring: keys that the packages are signed with; the control machine's own by default.
     """
-    argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={_INCLUDE}"]
+    include = ",".join(filter(None, [_INCLUDE, image.packages]))
+    argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={include}"]
     argv.append(f"--components={image.components}")
     if keyring:
         argv.append(f"--keyring={keyring}")
