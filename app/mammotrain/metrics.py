@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mammotrain.bootstrap import intervals
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -36,31 +38,13 @@ def auc_interval(
 ) -> tuple[float, float] | None:
     """Return the percentile bootstrap interval of the AUC, patients drawn with replacement.
 
-    Images of one patient are not independent, so whole patients are drawn (cluster bootstrap:
-    Field and Welsh, 2007, JRSS B 69). Draws with one class only are drawn again, at most ten
-    times as often as `rounds`.
+    See `bootstrap.intervals`: draws with one class only are left out.
 
     Returns:
-        Lower and upper end, or None when fewer than half of `rounds` draws had both classes.
+        Lower and upper end, or None when fewer than half of the draws had both classes.
     """
-    y, s = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    rows = [np.flatnonzero(owner == i) for i in range(len(names))]
-    generator = np.random.default_rng(seed)
-    values: list[float] = []
-    for _ in range(10 * rounds):
-        drawn = generator.integers(0, len(names), len(names))
-        index = np.concatenate([rows[i] for i in drawn])
-        value = auc(y[index], s[index])
-        if not np.isnan(value):
-            values.append(value)
-            if len(values) == rounds:
-                break
-    if len(values) < max(rounds / 2, 1):
-        return None
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(values, [tail, 1.0 - tail])
-    return float(low), float(high)
+    found = intervals({"auc": auc}, labels, scores, patients, rounds=rounds, seed=seed, level=level)
+    return found["auc"]
 
 
 def cross_entropy(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
@@ -99,8 +83,6 @@ def evaluate(
     """
     y = np.asarray(labels).astype(bool)
     called = np.asarray(scores, dtype=np.float64) >= threshold
-    tp, fp = int((called & y).sum()), int((called & ~y).sum())
-    fn, tn = int((~called & y).sum()), int((~called & ~y).sum())
     interval = auc_interval(y, scores, patients, rounds=rounds, seed=seed)
     return {
         "images": len(y),
@@ -112,6 +94,16 @@ def evaluate(
         "loss": cross_entropy(y, scores),
         "accuracy": accuracy(y, scores, threshold),
         "majority_class_accuracy": float(np.mean(y == bool(majority))),
+        **confusion(y, called),
+    }
+
+
+def confusion(labels: npt.ArrayLike, called: npt.ArrayLike) -> dict[str, Any]:
+    """Return sensitivity, specificity and the confusion matrix of decisions."""
+    y, c = np.asarray(labels).astype(bool), np.asarray(called).astype(bool)
+    tp, fp = int((c & y).sum()), int((c & ~y).sum())
+    fn, tn = int((~c & y).sum()), int((~c & ~y).sum())
+    return {
         "sensitivity": tp / (tp + fn) if tp + fn else float("nan"),
         "specificity": tn / (tn + fp) if tn + fp else float("nan"),
         "confusion": {

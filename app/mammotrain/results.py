@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from mammotrain import __version__
+from mammotrain.assess import assess, choose, compare
 from mammotrain.dataset import Image
 from mammotrain.head import predict
 from mammotrain.metrics import evaluate
@@ -18,17 +20,18 @@ def metrics_of(state: State, parts: dict[str, list[Image]], model: Any) -> dict[
     options = state.options
     labels = [image.label for image in parts["train"]]
     majority = int(sum(labels) * 2 > len(labels))
-    scores: dict[str, Any] = {}
+    scores = {name: predict(model, state.arrays(images)[0]) for name, images in parts.items()}
+    judged = "validation" if "validation" in parts else "train"
+    chosen = choose(judged, [image.label for image in parts[judged]], scores[judged])
+    found: dict[str, Any] = {}
     for number, (name, images) in enumerate(parts.items(), 1):
-        matrix, truth = state.arrays(images)
-        scores[name] = evaluate(
-            truth,
-            predict(model, matrix),
-            [image.patient_id for image in images],
-            majority=majority,
-            rounds=options.bootstrap,
-            seed=options.seed,
-        )
+        truth = [image.label for image in images]
+        patients = [image.patient_id for image in images]
+        drawn = {"rounds": options.bootstrap, "seed": options.seed}
+        found[name] = evaluate(truth, scores[name], patients, majority=majority, **drawn)
+        found[name].update(assess(images, scores[name], chosen, **drawn))
+        if name != "train":
+            found[name].update(compare(parts["train"], images, scores[name], **drawn))
         state.progress.advance("evaluate", number, len(parts))
     return {
         "schema": 1,
@@ -63,8 +66,9 @@ def metrics_of(state: State, parts: dict[str, list[Image]], model: Any) -> dict[
         },
         "split": {"by": "patient" if state.dataset.by_patient else "image", "parts": list(parts)},
         "threshold": 0.5,
+        "chosen": asdict(chosen),
         "bootstrap": {"rounds": options.bootstrap, "unit": "patient", "level": 0.95},
-        **scores,
+        **found,
     }
 
 

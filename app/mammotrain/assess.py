@@ -1,0 +1,141 @@
+"""Everything that is said about a part of the split beyond accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mammotrain import calibration, curves, groups
+from mammotrain.baseline import metadata_scores
+from mammotrain.bootstrap import Statistic, intervals, paired_difference
+from mammotrain.dataset import Image
+from mammotrain.metrics import auc, confusion
+
+Floats = npt.NDArray[np.float64]
+FIXED = (0.8, 0.9, 0.95)
+MOST_POINTS = 200  # of a curve in metrics.json
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is read off one part (validation, where there is one) and applied to all.
+
+    Attributes:
+        part: its name.
+        threshold: at or above it an image is called malignant.
+        temperature: divides the log odds.
+        shift: is added to them.
+    """
+
+    part: str
+    threshold: float = 0.5
+    temperature: float = 1.0
+    shift: float = 0.0
+
+
+def choose(part: str, labels: npt.ArrayLike, scores: npt.ArrayLike) -> Chosen:
+    """Choose threshold (Youden's index) and temperature on a part."""
+    temperature, shift = calibration.fit_temperature(labels, scores)
+    return Chosen(part, curves.best_threshold(labels, scores), temperature, shift)
+
+
+def assess(
+    images: Sequence[Image],
+    scores: npt.NDArray[Any],
+    chosen: Chosen,
+    *,
+    rounds: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return discrimination, operating points and calibration of a part; README.md has the fields.
+
+    Args:
+        images: of the part.
+        scores: predicted probability of malignant, shape (images,).
+        chosen: threshold and temperature.
+        rounds: bootstrap draws.
+        seed: of the bootstrap.
+    """
+    labels = np.array([image.label for image in images])
+    patients = [image.patient_id for image in images]
+    statistics: dict[str, Statistic] = {
+        "auc_pr": curves.average_precision,
+        "brier": calibration.brier,
+        **{f"sensitivity {x}": _at(curves.sensitivity_at, x) for x in FIXED},
+        **{f"specificity {x}": _at(curves.specificity_at, x) for x in FIXED},
+    }
+    spans = intervals(statistics, labels, scores, patients, rounds=rounds, seed=seed)
+
+    def value(name: str) -> dict[str, Any]:
+        span = spans[name]
+        found = statistics[name](labels.astype(bool), np.asarray(scores, np.float64))
+        return {"value": found, "interval_95": list(span) if span else None}
+
+    smooth = calibration.calibrated(scores, chosen.temperature, chosen.shift)
+    false, true, _ = curves.roc(labels, scores)
+    recall, precision = curves.precision_recall(labels, scores)
+    called = np.asarray(scores) >= chosen.threshold
+    return {
+        "auc_pr": value("auc_pr"),
+        "brier": value("brier"),
+        "sensitivity_at_specificity": {str(x): value(f"sensitivity {x}") for x in FIXED},
+        "specificity_at_sensitivity": {str(x): value(f"specificity {x}") for x in FIXED},
+        "at_threshold": {"threshold": chosen.threshold, **confusion(labels, called)},
+        "calibration": {
+            "error": calibration.calibration_error(labels, scores),
+            "reliability": calibration.reliability(labels, scores),
+        },
+        "calibrated": {
+            "brier": calibration.brier(labels, smooth),
+            "error": calibration.calibration_error(labels, smooth),
+            "reliability": calibration.reliability(labels, smooth),
+        },
+        "roc": _points(false_positive_rate=false, true_positive_rate=true),
+        "precision_recall": _points(recall=recall, precision=precision),
+    }
+
+
+def compare(
+    train: Sequence[Image],
+    images: Sequence[Image],
+    scores: npt.NDArray[Any],
+    *,
+    rounds: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return results by group and breast, and the metadata-only baseline beside the model."""
+    result: dict[str, Any] = {
+        "groups": groups.by_group(images, scores, rounds=rounds, seed=seed),
+        "per_breast": None,
+        "metadata_baseline": None,
+    }
+    if breasts := groups.by_breast(images, scores):
+        result["per_breast"] = groups.judge(*breasts, rounds=rounds, seed=seed)
+    others = metadata_scores(train, images)
+    if others is not None:
+        labels = [image.label for image in images]
+        patients = [image.patient_id for image in images]
+        result["metadata_baseline"] = {
+            **groups.judge(images, others, rounds=rounds, seed=seed),
+            "model_minus_baseline": paired_difference(
+                auc, labels, scores, others, patients, rounds=rounds, seed=seed
+            ),
+        }
+    return result
+
+
+def _at(statistic: Any, fixed: float) -> Statistic:
+    return lambda labels, scores: float(statistic(labels, scores, fixed))
+
+
+def _points(**columns: Floats) -> Mapping[str, list[float]]:
+    """Return a curve as lists of equal length, thinned out to what a plot can show."""
+    length = len(next(iter(columns.values())))
+    kept = np.unique(np.linspace(0, length - 1, min(length, MOST_POINTS)).round().astype(int))
+    return {
+        name: [round(float(value), 6) for value in values[kept]] for name, values in columns.items()
+    }
