@@ -15,7 +15,7 @@ _PIN = re.compile(
     r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[a-z,-]+\])?==(?P<version>[^\s\\;]+)"
     r"\s*\\?\s*--hash=sha256:(?P<sha256>[0-9a-f]{64})$"
 )
-_FILES = "node-files.json"
+FILES = "node-files.json"
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,15 @@ def lock_name(python: str, arch: str, variant: str) -> str:
 
 
 @cache
-def _files() -> dict[str, tuple[str, int]]:
+def _files(where: Path) -> dict[str, tuple[str, int]]:
     try:
-        data = json.loads((folder() / _FILES).read_text())
+        data = json.loads((where / FILES).read_text())
     except (OSError, ValueError) as exc:
         raise BundleError(
-            f"cannot read {folder() / _FILES}: {exc}",
-            hint="the installation is damaged: install mammoctl again",
+            f"cannot read {where / FILES}: {exc}",
+            hint="the installation is damaged: install mammoctl again"
+            if where == folder()
+            else "make the cluster's locks again: mammoctl bundle lock -i NAME",
         ) from exc
     return {sha256: (entry["name"], entry.get("size", 0)) for sha256, entry in data.items()}
 
@@ -94,18 +96,25 @@ def parse(text: str, files: dict[str, tuple[str, int]], where: str) -> list[Pin]
     return pins
 
 
-def read(python: str, arch: str, variant: str) -> list[Pin]:
+def read(python: str, arch: str, variant: str, where: Path | None = None) -> list[Pin]:
     """Return the pins for one target.
+
+    Args:
+        python: the minor version, such as ``3.11``.
+        arch: the architecture.
+        variant: ``cpu`` or ``gpu``.
+        where: the folder of a cluster's own locks; by default the project's.
 
     Raises:
         UsageError: there is no lock for the target.
         BundleError: the lock is malformed.
     """
-    path = folder() / lock_name(python, arch, variant)
+    where = where or folder()
+    path = where / lock_name(python, arch, variant)
     if not path.is_file():
-        have = sorted(p.stem.removeprefix("node-") for p in folder().glob("node-py*.txt"))
+        have = sorted(p.stem.removeprefix("node-") for p in where.glob("node-py*.txt"))
         raise UsageError(
             f"no locked environment for Python {python} on {arch} ({variant})",
             hint=f"there are: {', '.join(have)}",
         )
-    return parse(path.read_text(), _files(), path.name)
+    return parse(path.read_text(), _files(where), path.name)

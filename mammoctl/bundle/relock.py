@@ -11,7 +11,8 @@ import re
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +104,6 @@ def _compile(
     return packages
 
 
-def _targets() -> Iterator[tuple[str, str, str]]:
-    for python in versions.python_minors():
-        for arch, variant in _TENSORFLOW:
-            yield python, arch, variant
-
-
 def repin_uv(text: str, version: str, sums: dict[str, str]) -> str:
     """Return ``versions.yml`` with another uv, its comments and everything else untouched.
 
@@ -158,6 +153,70 @@ def relock_uv(folder: Path, pinned: Path) -> str:
     return found[1]
 
 
+@dataclass
+class Resolution:
+    """One environment, resolved.
+
+    Attributes:
+        lock: the lock's text.
+        files: name and, where it is known, size of each file by its sha256.
+        versions: the version of each package.
+    """
+
+    lock: str
+    files: dict[str, dict[str, Any]]
+    versions: dict[str, str]
+
+
+def resolve(
+    direct: str,
+    target: tuple[str, str, str],
+    constraints: Mapping[str, str],
+    sizes: Mapping[str, Mapping[str, Any]],
+    scratch: Path,
+) -> Resolution:
+    """Resolve an environment for one target and choose one file for each of its packages.
+
+    Args:
+        direct: what is asked for, as in ``node.in``.
+        target: minor version of Python, architecture, variant.
+        constraints: versions that packages must have if they are there at all.
+        sizes: files whose size is known already, by their sha256.
+        scratch: a folder for the run.
+
+    Raises:
+        BundleError: it cannot be resolved, or a package has no file for the target.
+    """
+    python, arch, variant = target
+    source, given = scratch / "node.in", scratch / "constraints.txt"
+    source.write_text(re.sub(r"(?m)^tensorflow(?===)", _TENSORFLOW[arch, variant], direct))
+    given.write_text("".join(f"{n}=={v}\n" for n, v in sorted(constraints.items())))
+    packages = _compile(source, python, arch, given if constraints else None, scratch)
+    ranking = ranks(python, arch)
+    found = Resolution("", {}, {})
+    for package in sorted(packages, key=lambda p: str(p["name"])):
+        file, entry = choose(package, ranking)
+        sha256 = entry["hashes"]["sha256"]
+        size = entry.get("size") or sizes.get(sha256, {}).get("size") or _size(sha256)
+        found.files[sha256] = {"name": file} | ({"size": size} if size else {})
+        found.versions[package["name"]] = package["version"]
+        found.lock += f"{package['name']}=={package['version']} \\\n    --hash=sha256:{sha256}\n"
+    return found
+
+
+def targets() -> Iterator[tuple[str, str, str]]:
+    """Return each Python, architecture and variant that has a lock."""
+    for python in versions.python_minors():
+        for arch, variant in _TENSORFLOW:
+            yield python, arch, variant
+
+
+def write_files(listing: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the list of the files that locks name."""
+    ordered = sorted(files.items(), key=lambda item: (item[1]["name"], item[0]))
+    listing.write_text(json.dumps(dict(ordered), indent=1) + "\n")
+
+
 def relock(folder: Path, *, upgrade: bool = True) -> list[Path]:
     """Write all locks and the list of their files into ``folder``; return the locks' paths.
 
@@ -169,39 +228,24 @@ def relock(folder: Path, *, upgrade: bool = True) -> list[Path]:
         BundleError: a target cannot be resolved, or a package has no file for it.
     """
     direct = (folder / "node.in").read_text()
-    listing = folder / "node-files.json"
+    listing = folder / locks.FILES
     sizes = json.loads(listing.read_text()) if listing.is_file() else {}
     files: dict[str, dict[str, Any]] = {}
     texts: dict[Path, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        source, constraints = Path(scratch, "node.in"), Path(scratch, "constraints.txt")
         have = sorted(folder.glob("node-py*.txt"))
-        common = {} if upgrade else {m[1]: m[2] for p in have for m in _versions(p.read_text())}
-        for python, arch, variant in _targets():
-            console.note(f"resolving Python {python}, {arch}, {variant}")
-            name = _TENSORFLOW[arch, variant]
-            source.write_text(re.sub(r"(?m)^tensorflow(?===)", name, direct))
-            constraints.write_text("".join(f"{n}=={v}\n" for n, v in sorted(common.items())))
-            packages = _compile(
-                source, python, arch, constraints if common else None, Path(scratch)
-            )
-            ranking = ranks(python, arch)
-            lines = []
-            for package in sorted(packages, key=lambda p: str(p["name"])):
-                file, entry = choose(package, ranking)
-                sha256 = entry["hashes"]["sha256"]
-                size = entry.get("size") or sizes.get(sha256, {}).get("size") or _size(sha256)
-                files[sha256] = {"name": file} | ({"size": size} if size else {})
-                common.setdefault(package["name"], package["version"])
-                lines.append(f"{package['name']}=={package['version']} \\\n")
-                lines.append(f"    --hash=sha256:{sha256}\n")
-            texts[folder / locks.lock_name(python, arch, variant)] = "".join(lines)
+        common = {} if upgrade else {m[1]: m[2] for p in have for m in pins_of(p.read_text())}
+        for target in targets():
+            console.note(f"resolving Python {', '.join(target)}")
+            found = resolve(direct, target, common, sizes, Path(scratch))
+            files |= found.files
+            common = found.versions | common
+            texts[folder / locks.lock_name(*target)] = found.lock
     for path in set(have) - set(texts):
         path.unlink()
     for path, text in texts.items():
         path.write_text(text)
-    ordered = sorted(files.items(), key=lambda item: (item[1]["name"], item[0]))
-    listing.write_text(json.dumps(dict(ordered), indent=1) + "\n")
+    write_files(listing, files)
     return list(texts)
 
 
@@ -211,5 +255,6 @@ def _size(sha256: str) -> int:
     return stored.size if stored else 0
 
 
-def _versions(text: str) -> Iterator[re.Match[str]]:
+def pins_of(text: str) -> Iterator[re.Match[str]]:
+    """Return name and version (groups 1 and 2) of each pin of a lock."""
     return re.finditer(r"(?m)^([a-z0-9-]+)==(\S+)", text)

@@ -38,7 +38,7 @@ def ensure_bundle(target: Target, *, progress: bool = True, store: Store | None 
             f"Python {target.python} is not supported on the nodes",
             hint=f"supported: {', '.join(versions.python_minors())}",
         )
-    pins = {v: locks.read(target.python, target.arch, v) for v in target.variants}
+    pins = _pins(target)
     try:
         files = _collect(store, target, pins)
         if files is None:
@@ -61,6 +61,19 @@ def ensure_bundle(target: Target, *, progress: bool = True, store: Store | None 
             f"cannot fill the artifact store {store.root}: {exc}",
             hint="check the disk, or point MAMMOCTL_CACHE_DIR to another folder",
         ) from exc
+
+
+def require_room(target: Target, store: Store | None = None) -> None:
+    """Check that this machine has room for making the bundle for ``target``, and the clients.
+
+    Raises:
+        BundleError: it has not.
+        UsageError: there is no locked environment for the target.
+    """
+    store = store or Store()
+    pins, jobs = _lacking(store, target, _pins(target))
+    if pins or jobs:
+        store.require_space(_space(pins, jobs))
 
 
 def bundles_dir() -> Path:
@@ -129,20 +142,39 @@ def _stored(store: Store, pin: Pin, pins: Sequence[Pin]) -> Stored | None:
     return store.get(pin.sha256)
 
 
+def _pins(target: Target) -> dict[str, list[Pin]]:
+    own = Path(target.sources.python_locks) if target.sources.python_locks else None
+    return {v: locks.read(target.python, target.arch, v, own) for v in target.variants}
+
+
+def _lacking(
+    store: Store, target: Target, pins: dict[str, list[Pin]]
+) -> tuple[list[Pin], list[fetch.Job]]:
+    """Return what the store lacks: pins, and the jobs for the other parts."""
+    wanted = {pin.sha256: pin for variant in pins.values() for pin in variant}
+    some = next(iter(pins.values()))
+    missing = [pin for pin in wanted.values() if _stored(store, pin, some) is None]
+    lacking = [part for part in parts.wanted(target) if part.stored(store, target) is None]
+    return missing, [part.job(store, target) for part in lacking]
+
+
+def _space(missing: Sequence[Pin], extra: Sequence[fetch.Job]) -> int:
+    """Return the bytes that fetching and building takes for a while."""
+    total = sum(pin.size for pin in missing) + sum(job.size for job in extra)
+    building = sum(pin.size for pin in missing if pin.is_source) * _BUILD_SPACE
+    return int(total * 1.1) + building + 50_000_000
+
+
 def _fill(
     store: Store, target: Target, pins: dict[str, list[Pin]], scratch: Path, *, show: bool
 ) -> None:
     """Fetch and build what is missing."""
-    wanted = {pin.sha256: pin for variant in pins.values() for pin in variant}
     some = next(iter(pins.values()))
-    missing = [pin for pin in wanted.values() if _stored(store, pin, some) is None]
+    missing, extra = _lacking(store, target, pins)
     sources = [pin for pin in missing if pin.is_source]
     wheels = [pin for pin in missing if not pin.is_source]
-    lacking = [part for part in parts.wanted(target) if part.stored(store, target) is None]
-    extra = [part.job(store, target) for part in lacking]
     total = sum(pin.size for pin in missing) + sum(job.size for job in extra)
-    building = sum(pin.size for pin in sources) * _BUILD_SPACE
-    store.require_space(int(total * 1.1) + building + 50_000_000)
+    store.require_space(_space(missing, extra))
     if show and (missing or extra):
         count = len(missing) + len(extra)
         console.note(f"downloading {count} files, {human(total)}, for {target}")

@@ -16,11 +16,17 @@ class Sources:
         interpreter_sha256: the archive of a managed interpreter of the team's own; empty for the
             pinned one.
         sbt_repository: whether the bundle brings what sbt itself needs (``sbt_cache``).
+        spark_sha512: the tarball that Spark comes from; empty for the engine inside ``pyspark``.
+        spark_url: where that tarball is downloaded from; empty for a file of the control machine.
+        python_locks: the folder of the locks with the team's own packages; empty for the project's.
     """
 
     interpreter: str = "system"
     interpreter_sha256: str = ""
     sbt_repository: bool = True
+    spark_sha512: str = ""
+    spark_url: str = ""
+    python_locks: str = ""
 
 
 def to_json(sources: Sources) -> dict[str, Any]:

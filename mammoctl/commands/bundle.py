@@ -19,6 +19,12 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Inventory = Annotated[
+    str | None,
+    typer.Option(
+        "--inventory", "-i", metavar="NAME|PATH", help="For the choices of this inventory."
+    ),
+]
 Key = Annotated[
     str | None, typer.Argument(metavar="[KEY]", help="A bundle, or the first digits of its key.")
 ]
@@ -84,6 +90,7 @@ def create(
         Path | None,
         typer.Option("--interpreter", help="An archive with a managed Python of your own."),
     ] = None,
+    inventory: Inventory = None,
     as_json: AsJson = False,
 ) -> None:
     """Resolve and fetch what nodes need, before they are there.
@@ -93,14 +100,20 @@ def create(
     """
     import platform
 
-    from mammoctl import console, python_runtime
+    from mammoctl import console, python_runtime, sourcing
+    from mammoctl import inventory as inventories
     from mammoctl.bundle import Target, ensure_bundle
 
     if interpreter is not None:
         runtime = "managed"
-    chosen, python = python_runtime.chosen(
-        python_runtime.Wish(runtime, interpreter), python, arch or platform.machine()
-    )
+    wanted, sources = python_runtime.Wish(runtime, interpreter), None
+    if inventory is not None:
+        cluster = inventories.load(inventory)
+        sources = sourcing.sources(cluster, {})
+        declared = python_runtime.wish(cluster, {})
+        if runtime == "system" and declared.runtime == "managed":
+            wanted = declared
+    chosen, python = python_runtime.chosen(wanted, python, arch or platform.machine(), sources)
     target = Target(python, arch or platform.machine(), tuple(variant or ["cpu"]), chosen)
     started = time.monotonic()
     bundle = ensure_bundle(target)
@@ -172,16 +185,23 @@ def lock(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the locked versions where node.in allows them.")
     ] = False,
+    inventory: Inventory = None,
 ) -> None:
     """Resolve the nodes' environments anew and write the locks (in a checkout only).
 
-    The nodes' uv becomes the control machine's. Versions that have no lock (Spark's HDFS jar,
-    releases) are edited by hand in playbooks/group_vars/all/versions.yml.
+    The nodes' uv becomes the control machine's. What has no lock is refreshed by
+    scripts/refresh-versions.
+
+    With -i, the packages in python_extra_packages of that inventory are resolved together with
+    the environment, whose versions stay, and the locks are written beside the inventory.
     """
     from mammoctl import console, paths
     from mammoctl.bundle import locks, relock, versions
     from mammoctl.errors import UsageError
 
+    if inventory is not None:
+        _lock_extra(inventory)
+        return
     if not paths.in_checkout():
         raise UsageError(
             "the locks belong to the project's source", hint="run this in a checkout of mammoctl"
@@ -189,6 +209,23 @@ def lock(
     written = relock.relock(locks.folder(), upgrade=not keep)
     uv = relock.relock_uv(locks.folder(), versions.path())
     console.result(f"{len(written)} locks in {locks.folder()}; uv {uv} in {versions.path()}")
+
+
+def _lock_extra(inventory: str) -> None:
+    from mammoctl import console, sourcing
+    from mammoctl import inventory as inventories
+    from mammoctl.bundle import extra_locks
+    from mammoctl.errors import UsageError
+
+    cluster = inventories.load(inventory)
+    packages = sourcing.packages(cluster, {})
+    if not packages:
+        raise UsageError(
+            f"python_extra_packages is not set for {cluster.name}",
+            hint='such as python_extra_packages: ["xgboost"] in group_vars/all.yml',
+        )
+    written = extra_locks.make(cluster.path / "locks", packages)
+    console.result(f"{len(written)} locks with {', '.join(packages)} in {cluster.path / 'locks'}")
 
 
 def register(root: typer.Typer) -> None:

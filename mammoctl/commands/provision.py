@@ -94,18 +94,20 @@ def prepare(
     Raises:
         MammoctlError: hosts cannot be reached or cannot be nodes, or something cannot be had.
     """
-    from mammoctl import bundle, console, probe, python_runtime
+    from mammoctl import bundle, console, probe, python_runtime, sourcing
     from mammoctl.ansible import extra_vars as given
     from mammoctl.ssh import Nodes
 
-    wanted = python_runtime.wish(cluster, given.read(extra_vars))
+    extra = given.read(extra_vars)
+    wanted = python_runtime.wish(cluster, extra)
     managed = python_runtime.managed(wanted)
+    sources = sourcing.sources(cluster, extra)
     console.step(f"Looking at {', '.join(cluster.hosts)}")
     with Nodes(cluster) as nodes:
         facts = probe.probe(nodes)
     for warning in probe.warnings(facts):
         console.warn(warning)
-    target = probe.choose_target(facts, runtime=wanted.runtime, managed=managed)
+    target = probe.choose_target(facts, runtime=wanted.runtime, managed=managed, sources=sources)
     console.step(f"Preparing what the nodes need ({target})")
     return facts, target, bundle.ensure_bundle(target, progress=progress)
 

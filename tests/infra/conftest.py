@@ -22,7 +22,8 @@ from mammoctl.inventory import Cluster
 from mammoctl.ssh import ssh_config
 
 # The order of the report: from the ground up.
-ROLES = ("common", "ssh", "java", "python", "guard", "hdfs", "spark", "cluster")
+ROLES = ("common", "ssh", "java", "python", "guard", "hdfs", "spark", "scala", "sbt",
+         "cluster", "history")  # fmt: skip
 
 CLUSTER = pytest.StashKey[Cluster]()
 

@@ -22,11 +22,12 @@ def test_worker(worker):
 
 
 def test_home(node):
-    """SPARK_HOME is the engine inside the locked Python environment."""
+    """SPARK_HOME is the engine inside the Python environment, or the tarball that was chosen."""
     home = node.record["spark_home"]
     real = node.text("readlink -f %s", home).strip()
     expect(
-        "/site-packages/pyspark" in real and node.host.file(f"{home}/bin/spark-submit").exists,
+        ("/site-packages/pyspark" in real or real.startswith("/opt/mammoctl/spark/"))
+        and node.host.file(f"{home}/bin/spark-submit").exists,
         f"{home} leads to {real}",
     )
 
@@ -72,6 +73,15 @@ def test_rest_closed(master):
     """Nothing listens on the port of Spark's REST server."""
     found = master.listeners(6066)
     expect(not found, "something listens on port 6066", "is spark.master.rest.enabled set?")
+
+
+def test_login(node):
+    """A person who logs in finds the commands, and these find the cluster."""
+    script = "command -v spark-submit pyspark spark-shell && echo $SPARK_HOME $SPARK_CONF_DIR"
+    said = node.text("env -i HOME=/tmp bash -lc %s", script).split()
+    home = node.record["spark_home"]
+    wanted = [f"{home}/bin/{name}" for name in ("spark-submit", "pyspark", "spark-shell")]
+    expect(said == [*wanted, home, "/etc/spark"], f"a login finds {' '.join(said)}")
 
 
 def test_user(node):

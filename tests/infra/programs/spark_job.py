@@ -20,7 +20,6 @@ settings = {
     "spark.executor.cores": 1,
     "spark.executor.memory": "480m",
     "spark.ui.enabled": "false",
-    "spark.eventLog.enabled": "false",
     # Nothing starts before every worker has given its executor.
     "spark.scheduler.minRegisteredResourcesRatio": "1.0",
     "spark.scheduler.maxRegisteredResourcesWaitingTime": "60s",
@@ -61,6 +60,7 @@ finally:
 print(
     json.dumps(
         {
+            "application": sc.applicationId,
             "tasks": tasks,
             "expected_lines": workers * LINES,
             "expected_sum": sum(range(workers * LINES)),

@@ -14,7 +14,10 @@ from mammoctl.bundle.sources import Sources
 from mammoctl.bundle.store import Store, write_atomically
 
 # Chooses everything that a bundle may have.
-TARGET = Target("3.11", "x86_64", ("cpu", "gpu"), Sources(interpreter="managed"))
+CHOSEN = Sources(
+    interpreter="managed", spark_sha512="a" * 128, spark_url="https://mirror/spark.tgz"
+)
+TARGET = Target("3.11", "x86_64", ("cpu", "gpu"), CHOSEN)
 
 
 def test_every_kind_is_there_once() -> None:
@@ -37,7 +40,7 @@ def test_a_part_that_the_store_lacks_has_a_job(
     assert job.size > 0
 
 
-@pytest.mark.parametrize("chosen", [Sources(), Sources(interpreter="managed")])
+@pytest.mark.parametrize("chosen", [Sources(), CHOSEN])
 def test_the_record_keeps_the_choices(chosen: Sources, tmp_path: Path) -> None:
     target = Target("3.11", "x86_64", ("cpu",), chosen)
     path = tmp_path / "bundle.json"

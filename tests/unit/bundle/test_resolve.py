@@ -63,7 +63,7 @@ class Internet:
         monkeypatch.setattr(maven, "jar_job", self._jar)
         monkeypatch.setattr(sbt_repository, "job", self._repository)
         monkeypatch.setattr(resolve.pyspark, "build_job", self._build)
-        monkeypatch.setattr(locks, "read", lambda python, arch, variant: _LOCKS[variant])
+        monkeypatch.setattr(locks, "read", lambda python, arch, variant, where: _LOCKS[variant])
         pinned: dict[str, Any] = {
             "python": {"minors": ["3.11"]},
             "uv": {"default": "9", "sha256": {"9": {"x86_64": _UV}}},

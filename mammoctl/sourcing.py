@@ -1,0 +1,144 @@
+"""What an inventory says about where a cluster is installed from (docs/sources.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mammoctl.bundle.sources import Sources
+from mammoctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from mammoctl.inventory import Cluster
+
+SPARK_SOURCES = ("pypi", "archive", "file")
+HDFS_SOURCES = ("maven", "file")
+_SHA512 = re.compile(r"[0-9a-f]{128}")
+
+
+def sources(cluster: Cluster, extra: Mapping[str, Any]) -> Sources:
+    """Read what the cluster chooses; files that it names on this machine enter the store.
+
+    Args:
+        cluster: the inventory; relative paths in it are from its folder.
+        extra: the variables of ``-e``, which win.
+
+    Raises:
+        UsageError: a value is none of those known, hosts differ, or a file is not the right one.
+        BundleError: the store cannot be written.
+    """
+    _hdfs(cluster, extra)
+    url, sha512 = _spark(cluster, extra)
+    return Sources(
+        sbt_repository=any(_is_on(value) for value in values(cluster, extra, "sbt_cache", True)),
+        spark_url=url,
+        spark_sha512=sha512,
+        python_locks=_locks(cluster, extra),
+    )
+
+
+def values(
+    cluster: Cluster, extra: Mapping[str, Any], name: str, default: object = ""
+) -> list[Any]:
+    """Return what a variable is on each host; only one value where ``-e`` gives it."""
+    if name in extra:
+        return [extra[name]]
+    return [host.vars.get(name, default) for host in cluster.hosts.values()]
+
+
+def one(cluster: Cluster, extra: Mapping[str, Any], name: str) -> Any:
+    """Return a variable that must be the same on all hosts; '' when it is not set.
+
+    Raises:
+        UsageError: hosts differ.
+    """
+    found = values(cluster, extra, name)
+    if any(value != found[0] for value in found):
+        raise UsageError(
+            f"{name} differs between hosts",
+            hint="set it once for all, in group_vars/all.yml of the inventory",
+        )
+    return found[0] if found[0] is not None else ""
+
+
+def packages(cluster: Cluster, extra: Mapping[str, Any]) -> list[str]:
+    """Return ``python_extra_packages``, the team's own packages.
+
+    Raises:
+        UsageError: it is no list of requirements, or hosts differ.
+    """
+    found = one(cluster, extra, "python_extra_packages") or []
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise UsageError(
+            "python_extra_packages is not a list of packages",
+            hint='such as python_extra_packages: ["xgboost", "polars<2"]',
+        )
+    return found
+
+
+def _is_on(value: object) -> bool:
+    return str(value).lower() not in ("false", "no", "off", "0", "")
+
+
+def _choice(cluster: Cluster, extra: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str:
+    value = str(one(cluster, extra, name) or known[0])
+    if value not in known:
+        raise UsageError(f"{name} is {value!r}", hint=f"choose from {', '.join(known)}")
+    return value
+
+
+def _path(cluster: Cluster, extra: Mapping[str, Any], name: str, source: str) -> Path:
+    value = one(cluster, extra, name)
+    if not value:
+        raise UsageError(
+            f"{source} is file, and {name} is not set",
+            hint=f"set {name} to the file on this machine",
+        )
+    return cluster.path / Path(str(value)).expanduser()
+
+
+def _spark(cluster: Cluster, extra: Mapping[str, Any]) -> tuple[str, str]:
+    """Return URL and sha512 of the tarball; both empty where Spark comes with ``pyspark``."""
+    from mammoctl.bundle import spark_archive
+    from mammoctl.bundle.store import Store
+
+    source = _choice(cluster, extra, "spark_source", SPARK_SOURCES)
+    if source == "pypi":
+        return "", ""
+    sha512 = str(one(cluster, extra, "spark_archive_sha512")).lower()
+    if sha512 and not _SHA512.fullmatch(sha512):
+        raise UsageError(
+            "spark_archive_sha512 is not a sha512", hint="128 hexadecimal digits, without the name"
+        )
+    if source == "file":
+        path = _path(cluster, extra, "spark_archive", "spark_source")
+        return "", spark_archive.adopt(Store(), path, sha512)
+    url = str(one(cluster, extra, "spark_archive_url") or spark_archive.upstream())
+    if not sha512:
+        raise UsageError(
+            "spark_source is archive, and spark_archive_sha512 is not set",
+            hint=f"take it from {url}.sha512 and set it in the inventory",
+        )
+    return url, sha512
+
+
+def _hdfs(cluster: Cluster, extra: Mapping[str, Any]) -> None:
+    from mammoctl.bundle import hdfs
+    from mammoctl.bundle.store import Store
+
+    if _choice(cluster, extra, "hdfs_source", HDFS_SOURCES) == "file":
+        hdfs.adopt(Store(), _path(cluster, extra, "hdfs_jar", "hdfs_source"))
+
+
+def _locks(cluster: Cluster, extra: Mapping[str, Any]) -> str:
+    """Return the folder of the cluster's own locks, which its own packages need."""
+    from mammoctl.bundle import extra_locks
+
+    wanted = packages(cluster, extra)
+    if not wanted:
+        return ""
+    folder = cluster.path / "locks"
+    extra_locks.require_current(folder, wanted)
+    return str(folder)
