@@ -97,7 +97,7 @@ module Mammoctl
         [machine, { 'ansible_host' => address,
                     'ansible_ssh_private_key_file' => identities.fetch(machine).to_s }]
       end
-      names = described.transform_values { {} }
+      names = described.transform_values { nil }
       { 'all' => {
         'vars' => variables,
         'hosts' => described,
