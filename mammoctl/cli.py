@@ -12,6 +12,7 @@ import typer
 from mammoctl import __version__
 from mammoctl.commands import (
     bundle,
+    check,
     data,
     demo,
     jobs,
@@ -59,6 +60,7 @@ def _root(
 
 
 for command in (
+    check,
     provision,
     verify,
     status,

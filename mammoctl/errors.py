@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mammoctl.ansible.events import TaskFailure
 
 
 class MammoctlError(Exception):
@@ -37,12 +42,22 @@ class ConnectionFailed(MammoctlError):
     """A host cannot be reached, refuses the key, or shows another host key than the pinned one."""
 
 
+class NoRoot(ConnectionFailed):
+    """The login works, and may not become root without a password."""
+
+
 class RemoteError(MammoctlError):
     """A command on a node failed."""
 
 
 class PlaybookFailed(MammoctlError):
-    """An Ansible playbook ended with failed or unreachable hosts."""
+    """An Ansible playbook ended with failed or unreachable hosts.
+
+    Attributes:
+        failures: what ended it, per host; empty when it never came to a task.
+    """
+
+    failures: Sequence[TaskFailure] = ()
 
 
 class BundleError(MammoctlError):

@@ -273,11 +273,13 @@ def _failure(name: str, run: events.Run, log: Path, rc: int) -> PlaybookFailed:
         details = messages or [f"ansible-playbook ended with status {rc}"]
     hosts = sorted({failure.host for failure in run.lasting_failures()})
     where = f" on {', '.join(hosts)}" if hosts else ""
-    return PlaybookFailed(
+    error = PlaybookFailed(
         f"{name} failed{where}" + (f" (play: {run.play})" if run.play else ""),
         details=[*details, f"full log: {log}"],
         hint=hint_for(messages) or "mend the cause, then run the same command again",
     )
+    error.failures = run.lasting_failures()
+    return error
 
 
 def _relative(place: str) -> str:

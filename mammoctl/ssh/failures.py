@@ -6,7 +6,7 @@ import re
 import socket
 from typing import TYPE_CHECKING
 
-from mammoctl.errors import ConnectionFailed
+from mammoctl.errors import ConnectionFailed, NoRoot
 from mammoctl.inventory import Cluster, Host
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _scan(cluster: Cluster, host: Host) -> str:
 
 def sudo_refused(host: Host, user: str, why: str) -> ConnectionFailed:
     """The login works and may not become root without a password."""
-    return ConnectionFailed(
+    return NoRoot(
         f"user {user} cannot become root on {_where(host)}: {why}",
         hint="allow password-free sudo there: "
         f"echo '{user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/{user}",

@@ -1,0 +1,1 @@
+"""Everything that could fail later, found before anything is changed."""

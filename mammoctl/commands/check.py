@@ -1,0 +1,101 @@
+"""``mammoctl check``: what would keep hosts from becoming a cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mammoctl.commands.services import Inventory
+
+if TYPE_CHECKING:
+    from mammoctl.check.run import Report
+
+
+def check(
+    *,
+    inventory: Inventory = None,
+    extra_vars: Annotated[
+        list[str] | None,
+        typer.Option("--extra-vars", "-e", metavar="KEY=VALUE|@FILE", help="Override a variable."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the findings as JSON on standard output.")
+    ] = False,
+) -> None:
+    """Find everything that could fail later, on all hosts; changes nothing.
+
+    Login, sudo, system, Python, disk, memory, clocks, names, ports, the network between the
+    nodes, package sources and locks, GPUs, room for the bundle. Each finding with its mend.
+
+    Exit code: 0 nothing is in the way, 1 something is, 2 no such inventory.
+
+    Examples:
+        mammoctl check
+
+        mammoctl check -i ward --json | jq -r '.findings[].seen'
+    """
+    from mammoctl import console
+    from mammoctl import inventory as inventories
+    from mammoctl.check.run import check as run
+    from mammoctl.ssh import Nodes
+
+    cluster = inventories.load(inventory)
+    console.step(f"Looking at {', '.join(cluster.hosts)}")
+    with Nodes(cluster) as nodes:
+        report = run(nodes, extra_vars or [])
+    if as_json:
+        console.result_json(report.as_json())
+    else:
+        _show(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _show(report: Report) -> None:
+    from mammoctl import console, findings
+
+    rows: list[list[object]] = []
+    for name, host in report.cluster.hosts.items():
+        seen = report.facts.get(name)
+        count = sum(name in one.host.split(", ") for one in report.findings) or "-"
+        if seen is None:
+            rows.append([name, host.address, "not reached", "", "", "", "", "", count])
+            continue
+        free, memory = f"{seen.free_mb / 1024:.0f}", f"{seen.memory_mb / 1024:.1f}"
+        rows.append(
+            [name, host.address, seen.release, seen.python or "none", seen.cores, memory, free,
+             seen.gpus or "-", count]
+        )  # fmt: skip
+    columns = [
+        "host",
+        "address",
+        "system",
+        "Python",
+        "cores",
+        "GiB",
+        "GiB free",
+        "GPUs",
+        "findings",
+    ]
+    console.table("", columns, rows)
+    for line in findings.lines(one for one in report.findings if one.grave):
+        console.result(line)
+    remarks = [one for one in report.findings if not one.grave]
+    if remarks:
+        console.result("not in the way, but worth knowing:")
+        for line in findings.lines(remarks):
+            console.result(f"  {line}")
+    cluster, grave = report.cluster.name, sum(one.grave for one in report.findings)
+    if grave:
+        console.result(f"{cluster}: {grave} thing{'s' * (grave > 1)} to mend; nothing was changed")
+        if not report.roles_checked:
+            console.note("the roles' own checks (ports, clocks, memory, GPUs) come after that")
+    else:
+        console.result(f"{cluster}: nothing is in the way; {report.target}")
+        console.note("next: mammoctl provision")
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``check`` to the command line."""
+    app.command()(check)
