@@ -52,6 +52,7 @@ docs: ## Make the tables of docs/roles.md from the roles
 lock: ## Resolve every dependency anew
 	@scripts/lock-control
 	@$(BIN)/mammoctl bundle lock
+	@scripts/refresh-versions
 
 down: ## Remove the lab
 	@$(ROOT) $(BIN)/mammoctl lab down

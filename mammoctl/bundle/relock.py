@@ -22,6 +22,7 @@ from packaging.utils import parse_wheel_filename
 from mammoctl import console
 from mammoctl.bundle import locks, model, versions
 from mammoctl.bundle.clients import client_error, uv_binary
+from mammoctl.bundle.repin import repin
 from mammoctl.bundle.store import Store
 from mammoctl.errors import BundleError
 
@@ -104,26 +105,6 @@ def _compile(
     return packages
 
 
-def repin_uv(text: str, version: str, sums: dict[str, str]) -> str:
-    """Return ``versions.yml`` with another uv, its comments and everything else untouched.
-
-    Args:
-        text: the file.
-        version: uv's version.
-        sums: the sha256 of its wheel by architecture.
-
-    Raises:
-        BundleError: the file has no ``uv`` part of the expected form.
-    """
-    lines = [f'  uv:\n    default: "{version}"\n    sha256:\n      "{version}":\n']
-    lines += [f"        {arch}: {sums[arch]}\n" for arch in sorted(sums, reverse=True)]
-    pattern = r"(?m)^  uv:\n    default: .*\n    sha256:\n(?: {6,}.*\n)+"
-    changed, count = re.subn(pattern, "".join(lines), text)
-    if count != 1:
-        raise BundleError("versions.yml has no part `uv` with default and sha256")
-    return changed
-
-
 def relock_uv(folder: Path, pinned: Path) -> str:
     """Pin the control machine's uv for the nodes too; return its version.
 
@@ -147,7 +128,7 @@ def relock_uv(folder: Path, pinned: Path) -> str:
             ranking = ranks(python, arch)
             sums[arch] = choose(package, ranking)[1]["hashes"]["sha256"]
     before = pinned.read_text()
-    after = repin_uv(before, found[1], sums)
+    after = repin(before, "uv", found[1], sha256=sums)
     if after != before:
         pinned.write_text(after)
     return found[1]

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from mammoctl.bundle import relock, versions
-from mammoctl.bundle.relock import choose, platforms, ranks, repin_uv
+from mammoctl.bundle import relock
+from mammoctl.bundle.relock import choose, platforms, ranks
 from mammoctl.errors import BundleError
 
 
@@ -87,16 +86,3 @@ def test_locks_are_written_for_all_targets_with_the_same_versions(
     assert {path.read_text() for path in written} == {f"a==1 \\\n    --hash=sha256:{total}\n"}
     listing = json.loads((tmp_path / "node-files.json").read_text())
     assert listing == {total: {"name": "a-1-py3-none-any.whl"}}
-
-
-def test_uv_is_pinned_anew_and_nothing_else_changes() -> None:
-    before = versions.path().read_text()
-    after = repin_uv(before, "99.1", {"aarch64": "a" * 64, "x86_64": "b" * 64})
-    old, new = yaml.safe_load(before)["mammoctl_versions"], yaml.safe_load(after)
-    sums = {"x86_64": "b" * 64, "aarch64": "a" * 64}
-    assert new["mammoctl_versions"] == old | {"uv": {"default": "99.1", "sha256": {"99.1": sums}}}
-    assert (
-        repin_uv(after, old["uv"]["default"], old["uv"]["sha256"][old["uv"]["default"]]) == before
-    )
-    with pytest.raises(BundleError, match="no part `uv`"):
-        repin_uv("mammoctl_versions:\n", "1", {})
