@@ -6,6 +6,7 @@ daemons, when it is the tests that started them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from mammoctl import paths
 
 REPO = Path(__file__).resolve().parents[2]
 NAME = "vagranttest"
@@ -212,6 +215,17 @@ class Vagrant:
         return done.stdout.strip()
 
 
+def made_box() -> Path:
+    """Return the box, made once for each text of the script that makes it."""
+    script = REPO / "scripts" / "vagrant-box"
+    folder = paths.cache_dir() / "boxes"
+    folder.mkdir(parents=True, exist_ok=True)
+    box = folder / f"debian12-{hashlib.sha256(script.read_bytes()).hexdigest()[:12]}.box"
+    if not box.is_file():
+        run("scripts/vagrant-box", [str(script), "-o", str(box)])
+    return box
+
+
 @pytest.fixture(scope="session")
 def vagrant(libvirt: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vagrant]:
     """Return Vagrant in a home of its own, with the box made here; remove all of it at the end."""
@@ -229,10 +243,7 @@ def vagrant(libvirt: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     machines = [f"mammo{n}" for n in range(1, int(settings["NODES"]) + 1)]
     session = Vagrant(env, machines)
     before = volumes()
-    box = home / "debian12.box"
-    run("scripts/vagrant-box", [str(REPO / "scripts" / "vagrant-box"), "-o", str(box)])
-    session("box", "add", "--name", own["BOX"], str(box))
-    box.unlink()
+    session("box", "add", "--name", own["BOX"], str(made_box()))
     try:
         yield session
     finally:
