@@ -35,11 +35,12 @@ class Master(_Part):
 
 
 class Worker(_Part):
-    """What a worker registers with: address, cores, and memory in MiB for executors."""
+    """What a worker registers with: address, cores, memory in MiB for executors, GPUs."""
 
     address: str = ""
     cores: int
     memory_mb: int
+    gpus: int = 0
 
 
 class Storage(_Part):
@@ -61,10 +62,11 @@ class Paths(_Part):
 
 
 class Executor(_Part):
-    """One executor per worker: cores, and the heap of its JVM in MiB."""
+    """One executor per worker: cores, the heap of its JVM in MiB, GPUs that every worker has."""
 
     cores: int
     memory_mb: int
+    gpus: int = 0
 
 
 class ClusterFile(_Part):

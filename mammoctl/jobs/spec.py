@@ -105,9 +105,14 @@ def spark_conf(deployment: ClusterFile, spec: JobSpec) -> dict[str, str]:
     """Return Spark's settings of a job.
 
     One executor on each worker, one task on each executor: TensorFlow takes 1 GB for each
-    process and uses all cores by itself. A lost worker costs time and nothing else.
+    process and uses all cores by itself. A lost worker costs time and nothing else. GPUs are asked
+    for where every worker has some; where only some workers have, a job goes without.
     """
-    cores = deployment.executor.cores
+    cores, gpus = deployment.executor.cores, deployment.executor.gpus
+    resources = {
+        "spark.executor.resource.gpu.amount": str(gpus),
+        "spark.task.resource.gpu.amount": str(gpus),
+    }
     return {
         "spark.app.name": spec.id,
         "spark.cores.max": str(cores * len(deployment.workers)),
@@ -124,6 +129,7 @@ def spark_conf(deployment: ClusterFile, spec: JobSpec) -> dict[str, str]:
         "spark.stage.maxConsecutiveAttempts": "10",
         "spark.task.cpus": str(cores),
         "spark.task.maxFailures": "10",
+        **(resources if gpus else {}),
     }
 
 

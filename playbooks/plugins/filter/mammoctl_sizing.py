@@ -35,14 +35,16 @@ def cluster_sizing(hostvars, nodes, hdfs, settings):
 
     Args:
         hostvars: name -> variables; read are ``mammoctl_node_memory_mb``, ``mammoctl_node_cores``,
-            ``mammoctl_is_master``, ``mammoctl_is_worker`` and, when set, ``spark_worker_memory_mb``.
+            ``mammoctl_is_master``, ``mammoctl_is_worker`` and, when set, ``mammoctl_gpus`` and
+            ``spark_worker_memory_mb``.
         nodes: names of the cluster's hosts.
         hdfs: HDFS runs on the cluster.
         settings: see ``node_budget``.
 
     Returns:
-        ``workers``: name -> ``{cores, memory_mb}``; ``executor``: the ``cores`` and ``memory_mb`` that
-        fit every worker, so that a job runs one executor on each.
+        ``workers``: name -> ``{cores, memory_mb}``, and ``gpus`` where there are some; ``executor``: the
+        ``cores``, ``memory_mb`` and, where every worker has some, ``gpus`` that fit every worker, so that a job runs
+        one executor on each.
     """
     workers = {}
     for name in nodes:
@@ -58,10 +60,15 @@ def cluster_sizing(hostvars, nodes, hdfs, settings):
         )
         memory = node.get("spark_worker_memory_mb") or max(budget["executor"], int(settings["executor_min"]))
         workers[name] = {"cores": int(node["mammoctl_node_cores"]), "memory_mb": int(memory)}
+        if int(node.get("mammoctl_gpus") or 0):
+            workers[name]["gpus"] = int(node["mammoctl_gpus"])
     executor = {
         "cores": min(worker["cores"] for worker in workers.values()),
         "memory_mb": min(worker["memory_mb"] for worker in workers.values()),
     }
+    gpus = min(worker.get("gpus", 0) for worker in workers.values())
+    if gpus:
+        executor["gpus"] = gpus
     return {"workers": workers, "executor": executor}
 
 

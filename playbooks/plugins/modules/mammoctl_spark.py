@@ -10,7 +10,7 @@ short_description: Wait until the declared workers are registered with the decla
 author: mammoctl
 options:
   url: {description: The master's page., type: str, required: true}
-  workers: {description: Name -> C(cores) and C(memory_mb)., type: dict, required: true}
+  workers: {description: "Name -> C(cores), C(memory_mb) and, where it has some, C(gpus).", type: dict, required: true}
   page: {description: Also the page of a worker which must itself say that it is registered., type: str, default: ""}
   timeout_s: {description: Seconds to wait., type: int, default: 120}
 """
@@ -42,7 +42,14 @@ def differences(state, wanted):
                 "%s has %s cores and %s MiB, declared are %s and %s"
                 % (name, found["cores"], found["memory"], worker["cores"], worker["memory_mb"])
             )
+        elif gpus_of(found) < worker.get("gpus", 0):
+            lines.append("%s has %d GPUs, declared are %d" % (name, gpus_of(found), worker["gpus"]))
     return lines
+
+
+def gpus_of(worker):
+    """Return how many GPUs a worker of the master's JSON has registered with (pure)."""
+    return len((worker.get("resources") or {}).get("gpu", {}).get("addresses", []))
 
 
 def problems(get, url, workers, page):

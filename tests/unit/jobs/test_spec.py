@@ -60,6 +60,16 @@ def spec() -> JobSpec:
     return JobSpec(JOB, "screening", "vgg16", weights, epochs=10, seed=7, batch_size=8)
 
 
+def test_gpus_are_asked_for_where_every_worker_has_some(lab: ClusterFile, spec: JobSpec) -> None:
+    assert not [word for word in submit_argv(lab, spec) if "resource.gpu" in word]
+    record = {**RECORD, "executor": {"cores": 2, "memory_mb": 1024, "gpus": 2}}
+    argv = submit_argv(parse(json.dumps(record)), spec)
+    assert [word for word in argv if "resource.gpu" in word] == [
+        "spark.executor.resource.gpu.amount=2",
+        "spark.task.resource.gpu.amount=2",
+    ]
+
+
 def test_command_line_of_spark_is_exact(lab: ClusterFile, spec: JobSpec) -> None:
     argv = submit_argv(lab, spec)
     conf = dict(argv[n + 1].split("=", 1) for n, word in enumerate(argv) if word == "--conf")

@@ -351,3 +351,47 @@ def test_a_keyring_package_that_is_not_the_one_meant(plugin, signed, tmp_path):
 
     with pytest.raises(ValueError, match="no Debian package"):
         keyring.signing_key(str(other), hashlib.sha256(other.read_bytes()).hexdigest())
+
+
+def worker(gpus, **rest):
+    return {
+        "mammoctl_node_memory_mb": 16384,
+        "mammoctl_node_cores": 4,
+        "mammoctl_is_master": False,
+        "mammoctl_is_worker": True,
+        "mammoctl_gpus": gpus,
+        **rest,
+    }
+
+
+def test_gpus_count_for_jobs_where_every_worker_has_some(plugin):
+    sizing = plugin("filter", "mammoctl_sizing")
+    names = ("system", "daemon", "hdfs", "history", "driver", "python")
+    settings = dict.fromkeys([*names, "executor_overhead", "executor_min"], 100)
+    settings["executor_max"] = 4096
+
+    def size(*gpus):
+        hosts = {f"n{number}": worker(count) for number, count in enumerate(gpus)}
+        return sizing.cluster_sizing(hosts, list(hosts), False, settings)
+
+    whole = size(4, 2)
+    assert whole["executor"]["gpus"] == 2
+    assert [entry["gpus"] for entry in whole["workers"].values()] == [4, 2]
+    mixed = size(4, 0)
+    assert "gpus" not in mixed["executor"]
+    assert set(mixed["workers"]["n1"]) == {"cores", "memory_mb"}
+    none = size(0, 0)
+    hosts = {"n0": worker(0), "n1": worker(0)}
+    for host in hosts.values():
+        del host["mammoctl_gpus"]
+    assert none == sizing.cluster_sizing(hosts, list(hosts), False, settings)
+    assert set(none["executor"]) == {"cores", "memory_mb"}
+
+
+def test_a_worker_that_registered_without_its_gpus_is_told(plugin):
+    spark = plugin("modules", "mammoctl_spark")
+    alive = {"host": "a", "state": "ALIVE", "cores": 2, "memory": 1024, "resources": {}}
+    wanted = {"a": {"cores": 2, "memory_mb": 1024, "gpus": 2}}
+    assert spark.differences({"workers": [alive]}, wanted) == ["a has 0 GPUs, declared are 2"]
+    alive["resources"] = {"gpu": {"name": "gpu", "addresses": ["0", "1"]}}
+    assert spark.differences({"workers": [alive]}, wanted) == []
