@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from mammoctl import paths
+from mammoctl import become, paths
 from mammoctl.ansible import events
 from mammoctl.ansible.hints import hint_for
 from mammoctl.errors import Interrupted, MammoctlError, PlaybookFailed
@@ -194,7 +194,7 @@ def _process(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                pass_fds=(writing,),
+                pass_fds=(writing, *become.inherited()),
                 process_group=0,
             )
         finally:

@@ -28,24 +28,49 @@ class Result:
         return self.rc == 0
 
 
+def quoted(argv: Sequence[str]) -> str:
+    """Return one line that every login shell takes for ``argv``, fish as well as those like sh.
+
+    To fish a backslash means something inside single quotes; outside of them, doubled, it is the
+    same to all.
+    """
+    return " ".join(
+        "\\\\".join(shlex.quote(part) if part else "" for part in word.split("\\")) or "''"
+        for word in argv
+    )
+
+
 def command_line(
-    command: Command, *, sudo: Sudo = False, login: str | None = None, sudo_exe: str = "sudo"
+    command: Command,
+    *,
+    sudo: Sudo = False,
+    login: str | None = None,
+    sudo_exe: str = "sudo",
+    password: bool = False,
 ) -> str:
-    """Return the line for the remote shell.
+    """Return the line for the remote login shell, whichever it is.
 
     Args:
         command: an argv, quoted here; or a line of ``sh``, run as it is.
         sudo: True for root, or the name of the user to become.
         login: who we are on the host; root needs no sudo.
         sudo_exe: ``ansible_become_exe`` of the host.
+        password: sudo asks for one, and gets it as the first line of the command's input.
     """
-    if sudo is False or (sudo is True and login == "root") or sudo == login:
-        return command if isinstance(command, str) else shlex.join(command)
     argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
+    if not needs_sudo(sudo, login):
+        return quoted(argv)
     if login == "root":  # a minimal root-only host may have no sudo
-        return shlex.join(["runuser", "-u", str(sudo), "--", *argv])
+        return quoted(["runuser", "-u", str(sudo), "--", *argv])
+    # Without its memory of earlier answers sudo asks each time: what is sent is never left over.
+    how = ["-k", "-S", "-p", ""] if password else ["-n"]
     user = ["-H", "-u", sudo] if isinstance(sudo, str) else []
-    return shlex.join([sudo_exe, "-n", *user, "--", *argv])
+    return quoted([sudo_exe, *how, *user, "--", *argv])
+
+
+def needs_sudo(sudo: Sudo, login: str | None) -> bool:
+    """Tell whether another user than the login is wanted."""
+    return not (sudo is False or (sudo is True and login == "root") or sudo == login)
 
 
 def shown(command: Command) -> str:

@@ -107,7 +107,8 @@ def sudo_refused(host: Host, user: str, why: str) -> ConnectionFailed:
     """The login works and may not become root without a password."""
     return NoRoot(
         f"user {user} cannot become root on {_where(host)}: {why}",
-        hint="allow password-free sudo there: "
+        hint="give its password with --ask-become-pass (mammoctl -K ...) or, in a vault, as "
+        "`ansible_become_password`; or allow password-free sudo there: "
         f"echo '{user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/{user}",
     )
 

@@ -14,10 +14,20 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
+from mammoctl import become
 from mammoctl.errors import MammoctlError
 from mammoctl.inventory import Cluster, Host
 from mammoctl.ssh import failures, streams, transfer, tunnels
-from mammoctl.ssh.commands import Command, Result, Sudo, command_line, failed, shown
+from mammoctl.ssh.commands import (
+    Command,
+    Result,
+    Sudo,
+    command_line,
+    failed,
+    needs_sudo,
+    quoted,
+    shown,
+)
 from mammoctl.ssh.config import CONNECT_TIMEOUT, ssh_config
 
 if TYPE_CHECKING:
@@ -31,7 +41,8 @@ class Nodes(AbstractContextManager["Nodes"]):
     """Reach the hosts of a cluster; one connection per host, opened when first needed.
 
     A host is given by its name in the inventory or as `Host`. Safe to use from several threads.
-    ``sudo=True`` becomes root, ``sudo="spark"`` that user; without a password (``sudo -n``).
+    ``sudo=True`` becomes root, ``sudo="spark"`` that user; with the password that `mammoctl.become`
+    knows where sudo asks for one, else without (``sudo -n``).
 
     Args:
         cluster: whose hosts to reach.
@@ -49,6 +60,7 @@ class Nodes(AbstractContextManager["Nodes"]):
         self._waits = (connect_s, answer_s)
         self._connections: dict[str, fabric.Connection] = {}
         self._locks = {name: threading.Lock() for name in cluster.hosts}
+        self._secrets: dict[str, bytes] = {}
         self._config_lock = threading.Lock()
         self._config: Path | None = None
         self._stack = ExitStack()
@@ -110,7 +122,7 @@ class Nodes(AbstractContextManager["Nodes"]):
             channel.settimeout(timeout)
             data = input.encode() if isinstance(input, str) else input or b""
             try:
-                stdout, stderr = streams.exchange(channel, data)
+                stdout, stderr = streams.exchange(channel, self._secret(node, sudo) + data)
             except TimeoutError:
                 raise failures.unreachable(node, f"no output in {timeout:g} s") from None
             rc = channel.recv_exit_status()
@@ -165,6 +177,7 @@ class Nodes(AbstractContextManager["Nodes"]):
         # Standard input ends with the channel; sshd alone would leave a silent command running.
         watch = 'exec 3<&0; { cat <&3; kill $$; } >/dev/null 2>&1 & exec 3<&-; exec "$@" </dev/null'
         with self._open_channel(node, ["sh", "-c", watch, "sh", *argv], sudo) as channel:
+            channel.sendall(self._secret(node, sudo))
             rest = b""
             while data := channel.recv(streams.CHUNK):
                 *lines, rest = (rest + data).split(b"\n")
@@ -257,7 +270,7 @@ class Nodes(AbstractContextManager["Nodes"]):
         """
         node = self.host(host)
         argv = self._openssh(node, command, sudo)
-        stdout, stderr, rc = transfer.feed(argv, source, progress)
+        stdout, stderr, rc = transfer.feed(argv, source, progress, self._secret(node, sudo))
         if rc == transfer.SSH_FAILED:
             raise failures.explain_openssh(self.cluster, node, self.login(node), stderr)
         result = Result(node.name, shown(command), stdout, stderr, rc)
@@ -272,7 +285,8 @@ class Nodes(AbstractContextManager["Nodes"]):
         progress: Callable[[int], None] | None,
     ) -> None:
         node = self.host(host)
-        stderr, rc = transfer.drain(self._openssh(node, command, sudo), sink, progress)
+        argv = self._openssh(node, command, sudo)
+        stderr, rc = transfer.drain(argv, sink, progress, self._secret(node, sudo))
         if rc == transfer.SSH_FAILED:
             raise failures.explain_openssh(self.cluster, node, self.login(node), stderr)
         self._checked(node, Result(node.name, shown(command), "", stderr, rc), sudo, check=True)
@@ -313,14 +327,40 @@ class Nodes(AbstractContextManager["Nodes"]):
     # --- connections --------------------------------------------------------------------------
 
     def _line(self, node: Host, command: Command, sudo: Sudo) -> str:
-        exe = str(node.vars.get("ansible_become_exe") or "sudo")
-        return command_line(command, sudo=sudo, login=self.login(node), sudo_exe=exe)
+        return command_line(
+            command,
+            sudo=sudo,
+            login=self.login(node),
+            sudo_exe=self._sudo_exe(node),
+            password=bool(self._secret(node, sudo)),
+        )
+
+    def _sudo_exe(self, node: Host) -> str:
+        return str(node.vars.get("ansible_become_exe") or "sudo")
+
+    def _secret(self, node: Host, sudo: Sudo) -> bytes:
+        """Return what sudo on a host reads before the command does: a password, or nothing."""
+        if not needs_sudo(sudo, self.login(node)) or self.login(node) == "root":
+            return b""
+        if node.name not in self._secrets:
+            known = become.password(node)
+            asks = known is not None and not self._is_password_free(node)
+            self._secrets[node.name] = f"{known}\n".encode() if asks else b""
+        return self._secrets[node.name]
+
+    def _is_password_free(self, node: Host) -> bool:
+        with self._session(node, quoted([self._sudo_exe(node), "-k", "-n", "true"])) as channel:
+            streams.exchange(channel, b"")
+            return channel.recv_exit_status() == 0
 
     def _open_channel(self, node: Host, command: Command, sudo: Sudo) -> paramiko.Channel:
+        return self._session(node, self._line(node, command, sudo))
+
+    def _session(self, node: Host, line: str) -> paramiko.Channel:
         connection = self._connection(node)
         try:
             channel: paramiko.Channel = connection.create_session()
-            channel.exec_command(self._line(node, command, sudo))
+            channel.exec_command(line)
         except Exception as exc:
             raise failures.explain(self.cluster, node, self.login(node), exc) from exc
         return channel

@@ -59,9 +59,9 @@ def pieces(source: Source) -> Iterator[bytes]:
 
 
 def feed(
-    argv: list[str], source: Source, progress: Callable[[int], None] | None
+    argv: list[str], source: Source, progress: Callable[[int], None] | None, first: bytes = b""
 ) -> tuple[str, str, int]:
-    """Run ``argv`` with ``source`` as its input; return stdout, stderr and the exit status.
+    """Run ``argv`` with ``first`` and ``source`` as its input; return stdout, stderr and status.
 
     When reading ``source`` fails, the command sees an early end: let it check what it got.
     """
@@ -77,6 +77,7 @@ def feed(
             reader.start()
         assert process.stdin is not None  # noqa: S101  asked for above
         try:
+            process.stdin.write(first)
             for piece in pieces(source):
                 process.stdin.write(piece)
                 if progress:
@@ -95,17 +96,23 @@ def feed(
     return text.get("out", ""), text.get("err", ""), process.returncode
 
 
-def drain(argv: list[str], sink: Any, progress: Callable[[int], None] | None) -> tuple[str, int]:
-    """Run ``argv`` and write its output to ``sink``; return stderr and the exit status."""
+def drain(
+    argv: list[str], sink: Any, progress: Callable[[int], None] | None, first: bytes = b""
+) -> tuple[str, int]:
+    """Run ``argv`` on ``first`` and write its output to ``sink``; return stderr and status."""
     collected: dict[str, bytes] = {}
     with subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         reader = threading.Thread(
             target=_collect, args=(collected, "err", process.stderr), daemon=True
         )
         reader.start()
         assert process.stdout is not None  # noqa: S101
+        assert process.stdin is not None  # noqa: S101
+        with suppress(BrokenPipeError):  # the command ended early; its status and stderr say why
+            process.stdin.write(first)
+            process.stdin.close()
         try:
             while data := os.read(process.stdout.fileno(), _CHUNK):
                 sink.write(data)

@@ -14,7 +14,7 @@ from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mammoctl import paths
+from mammoctl import become, paths
 from mammoctl.errors import Interrupted, MammoctlError
 from mammoctl.inventory import Cluster
 from mammoctl.verify.plugin import FD_VARIABLE, VERSION
@@ -190,7 +190,7 @@ def _lines(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                pass_fds=(writing,),
+                pass_fds=(writing, *become.inherited()),
             )
         finally:
             os.close(writing)

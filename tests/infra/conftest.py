@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import testinfra
-from infra_support import Node
+from infra_support import Node, answer_sudo
 from settle import settle
 
-from mammoctl import inventory
+from mammoctl import become, inventory
 from mammoctl.errors import MammoctlError
 from mammoctl.inventory import Cluster
 from mammoctl.ssh import ssh_config
@@ -84,7 +84,10 @@ def nodes(cluster: Cluster, pytestconfig: pytest.Config) -> Iterator[dict[str, N
 def _nodes(cluster: Cluster, config: Path) -> dict[str, Node]:
     def view(name: str) -> Any:
         sudo = cluster.hosts[name].user != "root"
-        return testinfra.get_host(f"ssh://{name}", ssh_config=str(config), sudo=sudo)
+        host = testinfra.get_host(f"ssh://{name}", ssh_config=str(config), sudo=sudo)
+        if sudo and (password := become.password(cluster.hosts[name])):
+            answer_sudo(host.backend, password)
+        return host
 
     return {name: Node(name, host, cluster, view(name)) for name, host in cluster.hosts.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,24 @@ def expect(ok: object, seen: str, mend: str = AGAIN) -> None:
     """
     if not ok:
         raise CheckFailed(seen, mend)
+
+
+def answer_sudo(backend: Any, password: str) -> None:
+    """Let testinfra's connection to a host give sudo its password (it knows none itself)."""
+
+    def command(line: str, user: str | None) -> str:
+        options = f"-u {user} " if user else ""
+        return str(backend.quote(f"sudo -k -S -p '' {options}-- /bin/sh -c %s", line))
+
+    def run_local(line: str, *arguments: str) -> Any:
+        shell = backend.encode(backend.quote(line, *arguments))
+        done = subprocess.run(  # noqa: S602  as testinfra does it
+            shell, shell=True, input=f"{password}\n".encode(), capture_output=True, check=False
+        )
+        return backend.result(done.returncode, shell, done.stdout, done.stderr)
+
+    backend.get_sudo_command = command
+    backend.run_local = run_local
 
 
 @dataclass

@@ -1,3 +1,5 @@
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,7 +7,7 @@ import pytest
 
 from mammoctl.errors import ConnectionFailed
 from mammoctl.inventory import Host
-from mammoctl.ssh.commands import Result, command_line, require_all
+from mammoctl.ssh.commands import Result, command_line, quoted, require_all
 from mammoctl.ssh.config import render, ssh_config
 from mammoctl.ssh.failures import sudo_problem
 
@@ -60,7 +62,7 @@ def test_control_path_fits_a_socket(make_cluster, tmp_path, monkeypatch):
     ("command", "sudo", "login", "line"),
     [
         (["ls", "a b"], False, "admin", "ls 'a b'"),
-        ("ls | wc", False, "admin", "ls | wc"),
+        ("ls | wc", False, "admin", "sh -c 'ls | wc'"),  # the login shell may be none like sh
         (["id"], True, "admin", "sudo -n -- id"),
         ("id; ls", True, "admin", "sudo -n -- sh -c 'id; ls'"),
         (["id"], "spark", "admin", "sudo -n -H -u spark -- id"),
@@ -71,6 +73,28 @@ def test_control_path_fits_a_socket(make_cluster, tmp_path, monkeypatch):
 )
 def test_command_line(command, sudo, login, line):
     assert command_line(command, sudo=sudo, login=login) == line
+
+
+def test_sudo_with_a_password_asks_each_time_and_shows_nothing():
+    line = command_line(["id"], sudo="spark", login="admin", password=True)
+    assert line == "sudo -k -S -p '' -H -u spark -- id"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["a b", "", "it's", 'say "x"', "$HOME", "one\ntwo", "~", "*", "{a,b}"],
+        ["sed -n 's/^x: *\\([0-9]*\\).*/\\1/p'", "\\", "\\\\'", "a\\ b"],
+    ],
+)
+def test_quoting_says_the_same_to_every_shell(argv):
+    said = subprocess.run(
+        ["sh", "-c", f"printf '%s\\0' {quoted(argv)}"], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split("\0")[:-1] == argv
+    # To fish, inside single quotes a backslash escapes a quote and itself: there must be none.
+    inside = re.findall(r"'([^']*)'", quoted(argv).replace("'\"'\"'", ""))
+    assert not any("\\" in text for text in inside)
 
 
 @pytest.mark.parametrize(
