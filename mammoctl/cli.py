@@ -52,11 +52,19 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  its callback does it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    ask_become_pass: Annotated[
+        bool,
+        typer.Option("--ask-become-pass", "-K", help="Ask for the password of sudo on the hosts."),
     ] = False,
 ) -> None:
     """Bare Debian or Ubuntu hosts to a verified Spark and TensorFlow cluster."""
+    if ask_become_pass:
+        from mammoctl import become
+
+        become.ask()
 
 
 for command in (

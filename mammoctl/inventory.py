@@ -89,7 +89,7 @@ def load(selector: str | None = None) -> Cluster:
         InventoryError: there is no such inventory, it cannot be read, or it contradicts itself.
     """
     source = find(selector)
-    document = _read(source)
+    document = read_document(source)
     return _cluster(source, document)
 
 
@@ -162,12 +162,23 @@ def ansible_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return env
 
 
-def _read(source: Path) -> dict[str, Any]:
+def read_document(source: Path) -> dict[str, Any]:
+    """Return what ``ansible-inventory --list`` says of an inventory, with final values.
+
+    Raises:
+        InventoryError: Ansible cannot read it.
+    """
     root = paths.project_root()
     program = root / "playbooks" / "plugins" / "cli" / "templated_inventory.py"
     argv = [sys.executable, str(program), "-i", str(source), "--list"]
     argv += ["--playbook-dir", str(root / "playbooks")]
-    env = ansible_env({"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"})
+    env = ansible_env(
+        {
+            "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+            # Of two hosts with one name Ansible would take the last, without a word of the first.
+            "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "error",
+        }
+    )
     done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise _unreadable(source, done.stderr)
@@ -204,19 +215,19 @@ _GROUPS_HINT = (
 )
 
 
-def _members(document: Mapping[str, Any], group: str) -> list[str]:
-    """Hosts of a group and of its children, in the inventory's order, each once."""
+def members(document: Mapping[str, Any], group: str) -> list[str]:
+    """Return the hosts of a group and of its children, in the inventory's order, each once."""
     entry = document.get(group) or {}
     names = list(entry.get("hosts") or [])
     for child in entry.get("children") or []:
-        names += _members(document, child)
+        names += members(document, child)
     return list(dict.fromkeys(names))
 
 
 def _cluster(source: Path, document: Mapping[str, Any]) -> Cluster:
     hostvars = (document.get("_meta") or {}).get("hostvars") or {}
-    masters, workers = _members(document, MASTER_GROUP), _members(document, WORKERS_GROUP)
-    if not _members(document, "all"):
+    masters, workers = members(document, MASTER_GROUP), members(document, WORKERS_GROUP)
+    if not members(document, "all"):
         raise InventoryError(f"the inventory {source} has no hosts", hint=_GROUPS_HINT)
     if len(masters) != 1:
         seen = ", ".join(masters) if masters else "none"
@@ -229,7 +240,7 @@ def _cluster(source: Path, document: Mapping[str, Any]) -> Cluster:
     groups: dict[str, set[str]] = {}
     for group in document:
         if group != "_meta":
-            for name in _members(document, group):
+            for name in members(document, group):
                 groups.setdefault(name, set()).add(group)
     names = list(dict.fromkeys([*masters, *workers]))
     hosts = {name: _host(source, name, hostvars.get(name) or {}, groups[name]) for name in names}
@@ -272,7 +283,7 @@ def _host(source: Path, name: str, values: Mapping[str, Any], groups: Iterable[s
     port = text("ansible_port", "ansible_ssh_port") or "22"
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise InventoryError(f"{source}: `ansible_port` of {name} is not a port: {port}")
-    options = _ssh_options(
+    options = ssh_options(
         text("ansible_ssh_common_args") or "", text("ansible_ssh_extra_args") or ""
     )
     checking = next((v for k, v in options.items() if k.lower() == "stricthostkeychecking"), "yes")
@@ -295,7 +306,7 @@ def _host(source: Path, name: str, values: Mapping[str, Any], groups: Iterable[s
     )
 
 
-def _ssh_options(*arguments: str) -> dict[str, str]:
+def ssh_options(*arguments: str) -> dict[str, str]:
     """Collect ``-o Name=Value`` and ``-J HOST``; as for SSH itself the first value counts."""
     options: dict[str, str] = {}
     for argument in arguments:

@@ -22,8 +22,14 @@ from mammoctl.ansible import events
 from mammoctl.ansible.hints import hint_for
 from mammoctl.errors import Interrupted, MammoctlError, PlaybookFailed
 from mammoctl.inventory import Cluster, ansible_env
+from mammoctl.ssh.config import ssh_config
 
 _LOGS_KEPT = 50
+# Those of ansible.cfg, where a setting here takes their place.
+_SSH_OPTIONS = (
+    *("-o", "ControlMaster=auto", "-o", "ControlPersist=60s"),
+    *("-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=6"),
+)
 _SECONDS_TO_STOP = 20
 
 
@@ -95,10 +101,12 @@ def argv(
     return [*line, str(paths.playbook(name))]
 
 
-def environment(cluster: Cluster, events_fd: int) -> dict[str, str]:
+def environment(cluster: Cluster, events_fd: int, ssh_config: Path | None = None) -> dict[str, str]:
     """Return the environment of ``ansible-playbook``.
 
-    The cluster's known_hosts is the only one, whether or not the inventory says so itself.
+    The cluster's known_hosts is the only one, whether or not the inventory says so itself. With
+    ``ssh_config`` a jump host is reached as every other part of mammoctl reaches it: what stands
+    in arguments of SSH is not passed on to it, what stands in its file is.
     """
     enabled = [name for name in os.environ.get("ANSIBLE_CALLBACKS_ENABLED", "").split(",") if name]
     settings = {
@@ -107,6 +115,8 @@ def environment(cluster: Cluster, events_fd: int) -> dict[str, str]:
         "ANSIBLE_NOCOWS": "1",
         "MAMMOCTL_EVENTS_FD": str(events_fd),
     }
+    if ssh_config:
+        settings["ANSIBLE_SSH_ARGS"] = shlex.join(["-F", str(ssh_config), *_SSH_OPTIONS])
     hosts = cluster.hosts.values()
     if not all(host.ssh_option("UserKnownHostsFile") for host in hosts):
         strict = shlex.join(
@@ -185,11 +195,11 @@ def _process(
 ) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
     """Start Ansible in a process group of its own, so that Ctrl-C reaches it once, from us."""
     reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as stream:
+    with os.fdopen(reading, "rb") as stream, ssh_config(cluster) as config:
         try:
             process = subprocess.Popen(
                 line,
-                env=environment(cluster, writing),
+                env=environment(cluster, writing, config),
                 cwd=paths.project_root(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -11,7 +11,7 @@ import paramiko
 
 from mammoctl.inventory import Cluster, Host
 from mammoctl.ssh.config import CONNECT_TIMEOUT
-from mammoctl.ssh.failures import UnknownHostKey
+from mammoctl.ssh.failures import JumpFailed, UnknownHostKey
 
 # What goes wrong arrives as an exception; paramiko would print its traceback as well.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -55,12 +55,18 @@ def connect(
             "look_for_keys": node.key_file is None,
         },
     )
-    hop = connection
-    while isinstance(hop, fabric.Connection):
+    hops = [connection]
+    while isinstance(hops[-1].gateway, fabric.Connection):
+        hops.append(hops[-1].gateway)
+    for hop in reversed(hops):
         hop.connect_timeout = connect_s  # as an argument it would be cut to whole seconds
         _pin(hop.client, cluster.known_hosts)
-        hop = hop.gateway
-    connection.open()
+        try:
+            hop.open()
+        except Exception as exc:
+            if hop is connection:
+                raise
+            raise JumpFailed(str(hop.host), int(hop.port or 22), str(hop.user)) from exc
     connection.client.get_transport().set_keepalive(10)
     return connection
 

@@ -21,6 +21,14 @@ class UnknownHostKey(Exception):
         self.key = key
 
 
+class JumpFailed(Exception):
+    """A jump host on the way cannot be passed; the cause is that of the jump."""
+
+    def __init__(self, address: str, port: int, user: str) -> None:
+        super().__init__(f"jump host {address}")
+        self.jump = Host(f"the jump host {address}", address, port, user)
+
+
 def _where(host: Host) -> str:
     return f"{host.name} ({host.address} port {host.port})"
 
@@ -134,6 +142,10 @@ def explain(  # noqa: PLR0911  a table of cases reads best flat
 
     if isinstance(exc, ConnectionFailed):
         return exc
+    if isinstance(exc, JumpFailed) and exc.__cause__:
+        found = explain(cluster, exc.jump, exc.jump.user or user, exc.__cause__)
+        found.message = f"{host.name}: {found.message}"
+        return found
     if isinstance(exc, paramiko.BadHostKeyException):
         expected = f"{exc.expected_key.get_name()} {exc.expected_key.fingerprint}"
         return key_changed(cluster, host, expected, f"{exc.key.get_name()} {exc.key.fingerprint}")

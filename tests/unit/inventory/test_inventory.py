@@ -185,6 +185,20 @@ def both(**hostvars):
     return document(spark_master=["a"], spark_workers=["a", "b"], hostvars=hostvars)
 
 
+def test_two_hosts_with_one_name(tmp_path):
+    path = tmp_path / "hosts.yml"
+    path.write_text(
+        "spark_master:\n  hosts:\n"
+        "    a: {ansible_host: 192.0.2.1}\n    a: {ansible_host: 192.0.2.2}\n"
+        "spark_workers:\n  hosts:\n    a:\n"
+    )
+    with pytest.raises(InventoryError) as refused:
+        inventory.load(str(path))
+    said = f"{refused.value.message} {refused.value.details} {refused.value.hint}"
+    assert str(path) in said
+    assert "uplicate" in said
+
+
 def test_same_address_twice():
     with pytest.raises(InventoryError, match="a and b have the same address"):
         read(both(a={"ansible_host": "192.0.2.1"}, b={"ansible_host": "192.0.2.1"}))
