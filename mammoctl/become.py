@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from mammoctl.errors import UsageError
-from mammoctl.inventory import Host
+from mammoctl.inventory import Cluster, Host
 
 VARIABLE = "ANSIBLE_BECOME_PASSWORD_FILE"
 _KEYS = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
@@ -70,3 +70,12 @@ def password(host: Host) -> str | None:
             f"the file with the password for sudo cannot be read: {path}: {exc.strerror}",
             hint=f"correct {VARIABLE}, or use --ask-become-pass",
         ) from exc
+
+
+def asking(cluster: Cluster) -> set[str]:
+    """Return the hosts whose plain ``sudo`` gets a password (not those that name another one)."""
+    return {
+        host.name
+        for host in cluster.hosts.values()
+        if password(host) and not host.vars.get("ansible_become_exe")
+    }

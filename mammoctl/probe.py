@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ if systemd-detect-virt --quiet --container 2>/dev/null; then echo time_service=h
     'chrony*.service' 'ntp*.service' openntpd.service 2>/dev/null |
     sed 's/^/time_service=/; s/ .*//'
 fi
+sudo --version 2>/dev/null | grep -q '^sudo-rs' && echo sudo_rs=1
 exit 0
 """
 
@@ -65,6 +66,7 @@ class Facts:
         glibc: the version of its C library, such as ``2.36``; empty where it is another one.
         gpus: NVIDIA display controllers.
         installed: whether mammoctl has provisioned it before.
+        sudo_rs: its ``sudo`` is sudo-rs.
         time_service: what keeps its clock right; ``host`` in a container, empty when nothing does.
     """
 
@@ -80,6 +82,7 @@ class Facts:
     installed: bool = False
     glibc: str = ""
     time_service: str = ""
+    sudo_rs: bool = False
 
 
 def parse(text: str) -> Facts:
@@ -105,6 +108,7 @@ def parse(text: str) -> Facts:
         installed="installed" in one,
         glibc=one.get("glibc", "").strip(),
         time_service=one.get("time_service", "").strip(),
+        sudo_rs="sudo_rs" in one,
     )
 
 
@@ -128,6 +132,7 @@ def choose_target(
     runtime: str = "auto",
     managed: Interpreter | None = None,
     sources: Sources | None = None,
+    asking: Collection[str] = (),
 ) -> Target:
     """Return what the bundle is made for: one Python, one architecture, the variants needed.
 
@@ -137,6 +142,7 @@ def choose_target(
             they all have one supported minor version, else the managed one.
         managed: the managed interpreter; by default the pinned one.
         sources: what else the cluster chooses.
+        asking: the hosts whose ``sudo`` gets a password.
 
     Raises:
         NodesUnfit: hosts are unsupported or too different; every problem of every host is told.
@@ -152,6 +158,8 @@ def choose_target(
     problems: list[str] = []
     for name, seen in facts.items():
         problems += [f"{name}: {text}" for text in _unfit(seen)]
+        if seen.sudo_rs and name in asking:
+            problems.append(f"{name}: {_SUDO_RS}")
         if seen.python:
             more = _unfit_managed(seen, brought) if brought else _unfit_system(seen, minors)
             problems += [f"{name}: {text}" for text in more]
@@ -174,6 +182,13 @@ def choose_target(
     return Target(brought.python, first.arch, variants, chosen)
 
 
+# Its prompt is not the one that Ansible before 2.21 waits for (issue 85837 of ansible/ansible), and
+# 0.2.5 swallows the input of the command together with the password.
+_SUDO_RS = (
+    "its sudo is sudo-rs, to which no password can be given from here: set "
+    "`ansible_become_exe: sudo.ws` for it in the inventory (the other sudo; if it is missing: "
+    "apt-get install sudo), or allow password-free sudo"
+)
 _ONE_PYTHON = "one minor version of Python (python_runtime: auto or managed brings it)"
 
 

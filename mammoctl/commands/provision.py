@@ -94,7 +94,7 @@ def prepare(
     Raises:
         MammoctlError: hosts cannot be reached or cannot be nodes, or something cannot be had.
     """
-    from mammoctl import bundle, console, probe, python_runtime, sourcing
+    from mammoctl import become, bundle, console, probe, python_runtime, sourcing
     from mammoctl.ansible import extra_vars as given
     from mammoctl.ssh import Nodes
 
@@ -107,7 +107,13 @@ def prepare(
         facts = probe.probe(nodes)
     for warning in probe.warnings(facts):
         console.warn(warning)
-    target = probe.choose_target(facts, runtime=wanted.runtime, managed=managed, sources=sources)
+    target = probe.choose_target(
+        facts,
+        runtime=wanted.runtime,
+        managed=managed,
+        sources=sources,
+        asking=become.asking(cluster),
+    )
     console.step(f"Preparing what the nodes need ({target})")
     return facts, target, bundle.ensure_bundle(target, progress=progress)
 

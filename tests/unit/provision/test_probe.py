@@ -36,12 +36,12 @@ def test_parse():
     seen = probe.parse(
         "id=ubuntu\nversion=24.04\npretty=Ubuntu 24.04.1 LTS\narch=aarch64\npython=3.12\n"
         "cores=8\nmemory_kb=16384000\nfree_kb=10240000\nfree_kb=2048000\ngpu=1\ngpu=1\n"
-        "systemd=1\ninstalled=1\nglibc=2.39\ntime_service=host\n"
+        "systemd=1\ninstalled=1\nglibc=2.39\ntime_service=host\nsudo_rs=1\n"
     )
     assert seen == probe.Facts(
         release="ubuntu24.04", pretty="Ubuntu 24.04.1 LTS", arch="aarch64", python="3.12",
         cores=8, memory_mb=16000, free_mb=2000, gpus=2, systemd=True, installed=True,
-        glibc="2.39", time_service="host",
+        glibc="2.39", time_service="host", sudo_rs=True,
     )  # fmt: skip
 
 
@@ -137,6 +137,16 @@ def test_clocks_that_nothing_keeps_right_are_told():
     assert warning.startswith("no time service runs on a, c: ")
     assert "apt-get install systemd-timesyncd" in warning
     assert probe.warnings({"b": facts["b"]}) == []
+
+
+def test_sudo_rs_is_refused_only_where_it_gets_a_password():
+    facts = {"a": replace(DEBIAN, sudo_rs=True), "b": replace(DEBIAN, sudo_rs=True), "c": DEBIAN}
+    probe.choose_target(facts)
+    with pytest.raises(probe.NodesUnfit) as caught:
+        probe.choose_target(facts, asking={"a", "c"})
+    (detail,) = caught.value.details
+    assert detail.startswith("a: its sudo is sudo-rs")
+    assert "ansible_become_exe: sudo.ws" in detail
 
 
 def test_a_host_that_the_ansible_here_cannot_manage(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 from mammoctl import become
 from mammoctl.errors import UsageError
-from mammoctl.inventory import Host
+from mammoctl.inventory import Cluster, Host
 
 SECRET = "s3cr3t pass"
 
@@ -66,3 +66,13 @@ def test_nobody_to_ask(monkeypatch):
     monkeypatch.setattr("getpass.getpass", end)
     with pytest.raises(UsageError, match="no password"):
         become.ask()
+
+
+def test_hosts_whose_plain_sudo_gets_a_password():
+    hosts = {
+        "a": Host("a", "a", vars={"ansible_become_password": SECRET}),
+        "b": Host("b", "b", vars={"ansible_become_password": SECRET, "ansible_become_exe": "x"}),
+        "c": Host("c", "c"),
+    }
+    cluster = Cluster("c", Path("/i"), Path("/i/hosts.yml"), hosts, hosts["a"], [hosts["b"]])
+    assert become.asking(cluster) == {"a"}
