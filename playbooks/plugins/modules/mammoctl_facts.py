@@ -28,6 +28,7 @@ EXAMPLES = r"""
 """
 
 import glob
+import grp
 import os
 import platform
 import pwd
@@ -101,6 +102,15 @@ def user_of(name):
     except KeyError:
         return None
     return {"uid": entry.pw_uid, "home": entry.pw_dir, "shell": entry.pw_shell}
+
+
+def is_group(name):
+    """Tell whether there is such a group."""
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def path_of(path):
@@ -232,6 +242,7 @@ def main():
         "host_keys": host_keys(),
         "missing_packages": missing_packages(wanted["packages"]),
         "users": {name: user_of(name) for name in wanted["users"]},
+        "groups": [name for name in wanted["users"] if is_group(name)],
         "paths": {path: path_of(path) for path in wanted["paths"]},
         "listening": listening(wanted["ports"]),
         "free_mb": {path: free_mb(path) for path in wanted["disks"]},

@@ -10,9 +10,15 @@ short_description: Install Debian packages in one transaction and remember which
 description:
   - C(ansible.builtin.apt) first installs python3-apt on a bare host, and cannot check without it.
   - Runs C(apt-get) alone; waits for the lock; refreshes the lists when they are too old.
+  - What an interrupted dpkg has left half done is finished first.
 author: mammoctl
 options:
   name: {description: Packages that must be installed., type: list, elements: str, required: true}
+  state:
+    description: C(free) installs nothing; it waits until no other package manager works, and tells which one does.
+    type: str
+    choices: [installed, free]
+    default: installed
   versions:
     description: Name -> the start that its version must have; another one is replaced, held or newer as it may be.
     type: dict
@@ -31,9 +37,11 @@ EXAMPLES = r"""
     name: [nftables, openjdk-17-jdk-headless]
 """
 
+import fcntl
 import glob
 import os
 import re
+import struct
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -47,6 +55,38 @@ ENVIRONMENT = {
     "NEEDRESTART_MODE": "l",
     "LC_ALL": "C.UTF-8",
 }
+
+
+LOCKS = (
+    "/var/lib/dpkg/lock-frontend",
+    "/var/lib/dpkg/lock",
+    "/var/lib/apt/lists/lock",
+    "/var/cache/apt/archives/lock",
+)
+FLOCK = "hhqqi4x"  # struct flock where offsets have 64 bits
+
+
+def holder():
+    """Return the program that works with packages now, with its number, or ''."""
+    for path in LOCKS:
+        try:
+            with open(path, "rb") as stream:
+                asked = struct.pack(FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+                found = struct.unpack(FLOCK, fcntl.fcntl(stream, fcntl.F_GETLK, asked))
+        except OSError:
+            continue
+        if found[0] != fcntl.F_UNLCK:
+            return "%s (process %d)" % (program(found[4]), found[4])
+    return ""
+
+
+def program(pid):
+    """Return the name of a process."""
+    try:
+        with open("/proc/%d/comm" % pid, encoding="utf-8") as stream:
+            return stream.read().strip()
+    except OSError:
+        return "a program"
 
 
 def unfit(text, wanted, versions):
@@ -96,6 +136,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "list", "elements": "str", "required": True},
+            "state": {"type": "str", "choices": ["installed", "free"], "default": "installed"},
             "versions": {"type": "dict", "default": {}},
             "may_remove": {"type": "str", "default": ""},
             "lists_valid_s": {"type": "int", "default": 3600},
@@ -103,6 +144,13 @@ def main():
         },
         supports_check_mode=True,
     )
+    if module.params["state"] == "free":
+        end = time.monotonic() + (0 if module.check_mode else module.params["lock_timeout_s"])
+        found = holder()
+        while found and time.monotonic() < end:
+            time.sleep(1)
+            found = holder()
+        module.exit_json(changed=False, holder=found)
     versions = module.params["versions"]
     needed = missing(module, module.params["name"], versions)
     if not needed:
@@ -140,12 +188,15 @@ def main():
                 break
             time.sleep(5)
         said = "\n".join(line for line in (err or out).splitlines() if line.strip())[-1500:]
-        if "Could not get lock" in err:
+        locked = "Could not get lock" in err
+        if locked:
             mend = "Another package manager is running on the node: wait for it, then run this again."
         else:
             mend = "Make 'apt-get %s' work on the node, then run this again." % " ".join(arguments)
-        return module.fail_json(msg="apt-get %s failed: %s\n%s" % (arguments[0], said, mend), rc=rc)
+        return module.fail_json(msg="apt-get %s failed: %s\n%s" % (arguments[0], said, mend), rc=rc, locked=locked)
 
+    if glob.glob("/var/lib/dpkg/updates/[0-9]*"):  # what apt-get calls interrupted
+        module.run_command(["dpkg", "--configure", "-a", "--force-confold"], environ_update=ENVIRONMENT, umask=0o022)
     refreshed = lists_age_s() > module.params["lists_valid_s"]
     if refreshed:
         apt("update")
