@@ -22,7 +22,7 @@ from mammoctl.inventory import Cluster
 from mammoctl.ssh import ssh_config
 
 # The order of the report: from the ground up.
-ROLES = ("common", "ssh", "java", "python", "guard", "hdfs", "spark", "scala", "sbt",
+ROLES = ("common", "ssh", "java", "python", "cuda", "guard", "hdfs", "spark", "scala", "sbt",
          "cluster", "history")  # fmt: skip
 
 CLUSTER = pytest.StashKey[Cluster]()

@@ -84,10 +84,11 @@ def test_same_everywhere(node, master, imports, background):
 def test_gpu(node, imports):
     """TensorFlow sees the GPUs of a GPU node; it never falls back to the processor unseen."""
     if node.record["tensorflow_variant"].get(node.name) == "gpu":
+        wanted = node.state["gpus"]
         expect(
-            imports["gpus"],
-            "TensorFlow sees no GPU",
-            f"look at `nvidia-smi` on {node.name}; driver and CUDA versions are in the README",
+            imports["gpus"] == wanted,
+            f"TensorFlow lists {imports['gpus']} of {wanted} GPUs",
+            f"look at `nvidia-smi` on {node.name}; docs/gpu.md says what must be there",
         )
     else:
         expect(imports["gpus"] == 0, f"a CPU node with {imports['gpus']} GPUs in TensorFlow")

@@ -52,6 +52,18 @@ def listening():
     return sorted(sockets.values(), key=lambda entry: (entry["port"], entry["address"]))
 
 
+def gpus():
+    """The number of NVIDIA's display controllers on the PCI bus."""
+    count = 0
+    for device in Path("/sys/bus/pci/devices").glob("*"):
+        try:
+            vendor, kind = ((device / name).read_text() for name in ("vendor", "class"))
+        except OSError:
+            continue
+        count += vendor.startswith("0x10de") and kind.startswith("0x03")
+    return count
+
+
 def resolve(name):
     """The address that a name leads to on this host, or None."""
     try:
@@ -68,6 +80,7 @@ print(
             "names": {name: resolve(name) for name in [*sys.argv[1:], "localhost"]},
             "own": resolve(socket.gethostname()),
             "listening": listening(),
+            "gpus": gpus(),
             "free_mb": {p: shutil.disk_usage(p).free // 2**20 for p in ("/opt", "/var/lib")},
         }
     )
