@@ -15,6 +15,7 @@ from mammoctl.commands import (
     check,
     data,
     demo,
+    init,
     jobs,
     lab,
     provision,
@@ -68,6 +69,7 @@ def _root(
 
 
 for command in (
+    init,
     check,
     provision,
     verify,

@@ -81,11 +81,43 @@ def confirm(question: str, *, yes: bool, as_json: bool = False) -> None:
 
     if yes:
         return
-    if as_json or not sys.stdin.isatty():
+    if as_json or not can_ask():
         raise UsageError("this needs a confirmation", hint="give --yes")
     err.print(f"{question} [y/N] ", markup=False, end="")
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise UsageError("not confirmed; nothing was done")
+
+
+def can_ask() -> bool:
+    """Tell whether somebody is there to answer: standard input is a terminal."""
+    import sys
+
+    return sys.stdin.isatty()
+
+
+def ask(question: str, default: str = "", *, option: str) -> str:
+    """Ask for a value; an empty answer is the default.
+
+    Args:
+        question: what is wanted.
+        default: shown, and taken for an empty answer.
+        option: what gives the value without a question.
+
+    Raises:
+        UsageError: there is nobody to ask, or no answer came.
+    """
+    import sys
+
+    from mammoctl.errors import UsageError
+
+    if not can_ask():
+        raise UsageError(f"nobody to ask: {question}", hint=f"give it with {option}")
+    shown = f" [{default}]" if default else ""
+    err.print(f"{question}{shown}: ", markup=False, end="")
+    line = sys.stdin.readline()
+    if not line:
+        raise UsageError("no answer; nothing was done", hint=f"give it with {option}")
+    return line.strip() or default
 
 
 def result_json_line(value: Any) -> None:

@@ -246,4 +246,4 @@ def test_secrets_are_not_shown():
     ],
 )
 def test_ssh_options(text, options):
-    assert inventory._ssh_options(text) == options
+    assert inventory.ssh_options(text) == options

@@ -1,0 +1,1 @@
+"""From a list of machines to the inventory of a cluster."""
