@@ -64,7 +64,7 @@ class Facts:
         memory_mb: physical memory in MiB.
         free_mb: the smaller free space in MiB of /opt and /var/lib.
         glibc: the version of its C library, such as ``2.36``; empty where it is another one.
-        gpus: NVIDIA display controllers.
+        gpus: NVIDIA display controllers that are to be used (`cuda_install`).
         installed: whether mammoctl has provisioned it before.
         sudo_rs: its ``sudo`` is sudo-rs.
         time_service: what keeps its clock right; ``host`` in a container, empty when nothing does.
@@ -116,14 +116,22 @@ def _number(text: str) -> int:
     return int(text) if re.fullmatch(r"\d+", text.strip()) else 0
 
 
-def probe(nodes: Nodes) -> dict[str, Facts]:
+def probe(nodes: Nodes, extra_vars: Mapping[str, object] | None = None) -> dict[str, Facts]:
     """Look at every host of the cluster at once.
+
+    Args:
+        nodes: the hosts.
+        extra_vars: variables of the user's ``-e``, which win over the inventory's.
 
     Raises:
         ConnectionFailed: hosts cannot be reached or give no root; all of them are named.
     """
     outcomes = nodes.run_all(SCRIPT, sudo=True, timeout=60)
-    return {name: parse(out.stdout) for name, out in require_all(outcomes).items()}
+    found = {name: parse(out.stdout) for name, out in require_all(outcomes).items()}
+    for name, host in nodes.cluster.hosts.items():
+        if {**host.vars, **(extra_vars or {})}.get("cuda_install") == "never" and name in found:
+            found[name] = replace(found[name], gpus=0)
+    return found
 
 
 def choose_target(
@@ -211,6 +219,11 @@ def _unfit(seen: Facts) -> Iterable[str]:
         yield f"unsupported system: {seen.pretty}; supported: {', '.join(supported)}"
     if seen.arch not in ARCHITECTURES:
         yield f"unsupported architecture: {seen.arch or 'unknown'}"
+    if seen.gpus and seen.arch != "x86_64":
+        yield (
+            f"an NVIDIA GPU on {seen.arch}: TensorFlow is not built for CUDA there; "
+            "cuda_install: never uses the processor alone"
+        )
     if not seen.python:
         yield "python3 is missing: sudo apt-get install python3"
     elif why := control.too_new(seen.python):

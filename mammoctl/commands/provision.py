@@ -104,7 +104,7 @@ def prepare(
     sources = sourcing.sources(cluster, extra)
     console.step(f"Looking at {', '.join(cluster.hosts)}")
     with Nodes(cluster) as nodes:
-        facts = probe.probe(nodes)
+        facts = probe.probe(nodes, extra)
     for warning in probe.warnings(facts):
         console.warn(warning)
     target = probe.choose_target(

@@ -1,5 +1,6 @@
 import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -164,3 +165,27 @@ def test_an_installed_node_needs_no_room_for_a_first_installation():
     full = replace(DEBIAN, free_mb=2000)
     assert refused(a=full) == ["a: 2000 MiB free below /opt and /var/lib: needs 9000 MiB"]
     probe.choose_target({"a": replace(full, installed=True)})
+
+
+def test_a_gpu_that_tensorflow_cannot_use_is_refused_with_the_reason():
+    details = refused(a=replace(DEBIAN, arch="aarch64", gpus=1))
+    assert details == [
+        "a: an NVIDIA GPU on aarch64: TensorFlow is not built for CUDA there; "
+        "cuda_install: never uses the processor alone"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("inventory", "given", "gpus"),
+    [("auto", {}, 2), ("never", {}, 0), ("auto", {"cuda_install": "never"}, 0),
+     ("never", {"cuda_install": "auto"}, 2)],
+)  # fmt: skip
+def test_gpus_that_are_to_be_left_alone_do_not_count(monkeypatch, inventory, given, gpus):
+    text = "id=debian\nversion=12\narch=x86_64\ngpu=1\ngpu=1\n"
+    hosts = {"a": SimpleNamespace(name="a", vars={"cuda_install": inventory})}
+    nodes = SimpleNamespace(
+        cluster=SimpleNamespace(hosts=hosts),
+        run_all=lambda *_a, **_k: {"a": SimpleNamespace(stdout=text)},
+    )
+    monkeypatch.setattr(probe, "require_all", lambda outcomes: outcomes)
+    assert probe.probe(nodes, given)["a"].gpus == gpus
