@@ -257,8 +257,8 @@ def main():
     present = describe(link)
     if state == "looked":
         known = {key: before[key] for key in ("from", "to")} if before else {}
-        workers = read_json(CLUSTER).get("workers", {})
-        module.exit_json(changed=False, present=present, kept=known, workers=workers, running=running(module))
+        cluster = read_json(CLUSTER)
+        module.exit_json(changed=False, present=present, kept=known, cluster=cluster, running=running(module))
     if state == "saved":
         needed = not is_same_upgrade(before, wanted["to"], present["bundle"])
         if needed and not check:
