@@ -23,6 +23,7 @@ from mammoctl.commands import (
     status,
     submit,
     teardown,
+    ui,
     upgrade,
     verify,
 )
@@ -75,6 +76,7 @@ for command in (
     verify,
     status,
     services,
+    ui,
     upgrade,
     teardown,
     submit,

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from mammoctl.cli import app
 
 
-@pytest.mark.parametrize("command", ["init", "check", "status", "start", "stop", "restart"])
+@pytest.mark.parametrize("command", ["init", "check", "status", "start", "stop", "restart", "ui"])
 def test_help(command, snapshot, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")

@@ -1,0 +1,106 @@
+"""``mammoctl ui``: the cluster's pages in the browser of this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mammoctl.commands.services import Inventory
+
+if TYPE_CHECKING:
+    from mammoctl.cluster import ClusterFile
+    from mammoctl.ssh import Nodes
+    from mammoctl.ui import Page
+
+
+def ui(
+    *,
+    inventory: Inventory = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the browser.")
+    ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the addresses as JSON on standard output.")
+    ] = False,
+) -> None:
+    """Open the pages of Spark, HDFS and running applications, until Ctrl-C.
+
+    The cluster's ports answer nobody outside: everything goes through SSH, to addresses of this
+    machine alone. Links between the pages work; pages of applications that start later come with
+    the links to them.
+
+    Examples:
+        mammoctl ui
+
+        mammoctl ui --no-browser
+    """
+    from mammoctl import cluster as clusters
+    from mammoctl import console
+    from mammoctl import inventory as inventories
+    from mammoctl.ssh import Nodes
+    from mammoctl.ui import Local
+
+    with Nodes(inventories.load(inventory)) as nodes:
+        record = clusters.read(nodes)
+        found = _found(nodes, record)
+        with Local(nodes, record) as local:
+            urls = [local.url(page.node, page.port) for page in found]
+            if as_json:
+                told = zip(found, urls, strict=True)
+                console.result_json_line(
+                    {
+                        "schema": 1,
+                        "cluster": record.cluster,
+                        "pages": [
+                            {"title": page.title, "node": page.node, "port": page.port, "url": url}
+                            for page, url in told
+                        ],
+                    }
+                )
+            else:
+                rows = [(p.title, p.node, url) for p, url in zip(found, urls, strict=True)]
+                console.table("", ("page", "node", "address"), rows)
+            if browser and not as_json and _has_browser():
+                import webbrowser
+
+                webbrowser.open(urls[0])
+            console.note("open until Ctrl-C")
+            with suppress(KeyboardInterrupt):  # the ordinary end
+                _wait()
+            console.note("closed")
+
+
+def _wait() -> None:
+    threading.Event().wait()
+
+
+def _found(nodes: Nodes, record: ClusterFile) -> list[Page]:
+    """Return the pages there are now; a Spark master that is down hides the others' no more."""
+    from mammoctl import console
+    from mammoctl.errors import MammoctlError
+    from mammoctl.status import master
+    from mammoctl.ui import applications, pages
+
+    found = pages(nodes, record)
+    try:
+        running = len(master.spark(nodes, record).activeapps)
+    except MammoctlError as exc:
+        console.warn(exc.message)
+        return found
+    return [found[0], *applications(nodes, record, running), *found[1:]]
+
+
+def _has_browser() -> bool:
+    """Tell whether a browser with a window can be opened; one in the terminal would take it."""
+    windows = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in windows)
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``ui`` to the command line."""
+    app.command()(ui)
