@@ -23,7 +23,8 @@ class Event:
     """One line of the stream; ``data`` holds what is particular to its kind.
 
     Attributes:
-        kind: ``play_start``, ``task_start``, a `Status`, ``item``, ``retry``, ``diff``, ``stats``.
+        kind: ``play_start``, ``task_start``, a `Status`, ``item``, ``retry``, ``diff``,
+            ``warning``, ``stats``.
         time: unix seconds.
         host: the host it is about, or an empty string.
         task: the key of the task it is about, or an empty string.

@@ -64,6 +64,8 @@ class PlainLines:
             self.say(f"  waiting: [{event.host}] {run.task(event).name} ({attempt}/{retries})")
         elif kind == "diff":
             self.say(_diff(run, event))
+        elif kind == "warning":
+            self.say(f"  warning: {_warning(event)}")
         elif kind == "stats":
             self._end(event.time)
 
@@ -80,6 +82,10 @@ class PlainLines:
 def _diff(run: Run, event: Event) -> str:
     text = str(event.data.get("text", "")).rstrip()
     return f"[{event.host}] {run.task(event)}\n{text}"
+
+
+def _warning(event: Event) -> str:
+    return f"[{event.host}] {event.data.get('text', '')}"
 
 
 @contextmanager
@@ -99,6 +105,9 @@ def _live(run: Run, title: str, cluster: Cluster) -> Iterator[Callable[[Event], 
         def show(event: Event) -> None:
             if event.kind == "diff":
                 live.console.print(_diff(run, event), markup=False)
+            if event.kind == "warning":
+                text = _plain(_warning(event))
+                live.console.print(f"  [bold yellow]warning:[/] {text}")
             for group in list(run.groups):
                 over = group != run.current.group or event.kind == "stats"
                 if over and group not in finished and event.kind in ("task_start", "stats"):

@@ -111,6 +111,10 @@ class CallbackModule(CallbackBase):
         host, task = _host(result).get_name(), str(_task(result)._uuid)
         began = self._started.pop((host, task), None)
         seconds = round(time.time() - began, 3) if began else 0.0
+        # Our own warnings only: Ansible's are about playbooks, and no user can mend those.
+        if str(_task(result).action).startswith("mammoctl_") and not _censored(_data(result)):
+            for text in _data(result).get("warnings") or []:
+                self._emit("warning", host=host, task=task, text=_text(text))
         self._emit(event, host=host, task=task, seconds=seconds, **fields)
 
     def v2_runner_item_on_ok(self, result):
