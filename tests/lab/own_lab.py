@@ -7,7 +7,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ class OwnLab:
 
     cli: Cli
     name: str
+    # How to become root on nodes where it is not `sudo -n`.
+    root: dict[str, str] = field(default_factory=dict)
 
     @property
     def inventory(self) -> Path:
@@ -38,7 +40,7 @@ class OwnLab:
         """Run a shell command as root on a node and return its standard output."""
         argv = self.cli.argv("lab", "exec", node, "--name", self.name, "--")
         done = subprocess.run(
-            [*argv, f"sudo -n sh -c {shlex.quote(command)}"],
+            [*argv, f"{self.root.get(node, 'sudo -n')} sh -c {shlex.quote(command)}"],
             cwd=self.cli.cwd,
             input=stdin,
             capture_output=True,
@@ -53,6 +55,26 @@ class OwnLab:
     def json_on(self, node: str, program: str) -> Any:
         """Run a Python program as root on a node and return the JSON that it prints."""
         return json.loads(self.on(node, "python3 -", stdin=program))
+
+    @contextmanager
+    def asking(self, node: str, password: str) -> Iterator[None]:
+        """Let sudo on a node ask the login for a password; the tests have a way around it."""
+        way = "/usr/local/sbin/way-around"
+        self.on(node, f"printf '#!/bin/sh\\nexec \"$@\"\\n' > {way}; chmod 755 {way}")
+        self.on(node, "chpasswd", stdin=f"admin:{password}\n")
+        rules = f"admin ALL=(ALL:ALL) PASSWD: ALL\\nadmin ALL=(root) NOPASSWD: {way}\\n"
+        self.on(
+            node,
+            "mkdir /root/sudoers && cp -p /etc/sudoers.d/* /root/sudoers/ &&"
+            f" rm /etc/sudoers.d/* && printf '{rules}' > /etc/sudoers.d/zz-test",
+        )
+        self.root[node] = f"sudo -n {way}"
+        try:
+            yield
+        finally:
+            self.on(node, "rm /etc/sudoers.d/zz-test; mv /root/sudoers/* /etc/sudoers.d/")
+            del self.root[node]
+            self.on(node, f"rm -r {way} /root/sudoers; passwd -l admin")
 
     def snapshot(self, name: str) -> None:
         self.cli("lab", "snapshot", name, "--name", self.name)

@@ -24,7 +24,8 @@ def test_every_role_is_provisioned():
 
 def test_an_upgrade_brings_every_role_up_to_date_in_the_same_order():
     provision = yaml.safe_load((ROOT / "playbooks/provision.yml").read_text())[1]
-    upgrade = yaml.safe_load((ROOT / "playbooks/upgrade.yml").read_text())[2]
+    plays = yaml.safe_load((ROOT / "playbooks/upgrade.yml").read_text())
+    upgrade = next(play for play in plays if "serial" in play)
     block = next(task["block"] for task in upgrade["tasks"] if "block" in task)
     roles = [t["ansible.builtin.import_role"] for t in block if "ansible.builtin.import_role" in t]
     whole = [role["name"] for role in roles if role.get("tasks_from") in (None, "configure")]
@@ -97,7 +98,7 @@ def test_no_two_ports_overlap():
 
 
 def test_every_host_of_a_playbook_is_checked_by_every_role_that_has_checks():
-    tasks = yaml.safe_load((ROOT / "playbooks/preflight.yml").read_text())[0]["tasks"]
+    tasks = yaml.safe_load((ROOT / "playbooks/tasks/preflight.yml").read_text())
     roles = [t["ansible.builtin.import_role"] for t in tasks if "ansible.builtin.import_role" in t]
     checked = {entry["name"] for entry in roles if entry["tasks_from"] == "preflight"}
     have = [role for role in ROLES if (ROOT / "roles" / role / "tasks/preflight.yml").exists()]
