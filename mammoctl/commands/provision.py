@@ -105,8 +105,6 @@ def prepare(
     console.step(f"Looking at {', '.join(cluster.hosts)}")
     with Nodes(cluster) as nodes:
         facts = probe.probe(nodes, extra)
-    for warning in probe.warnings(facts):
-        console.warn(warning)
     target = probe.choose_target(
         facts,
         runtime=wanted.runtime,
