@@ -1,4 +1,4 @@
-"""A provision that is cut off anywhere can be repeated, and then there is nothing left to change."""
+"""A provision that is cut off anywhere can be repeated; then there is nothing left to change."""
 
 from __future__ import annotations
 
@@ -84,5 +84,5 @@ def test_cut_off_anywhere(bare: OwnLab) -> None:
     verdict = bare.run("verify", "--json", rc=None).json()
     assert verdict["ok"], [check for check in verdict["checks"] if check["outcome"] != "passed"]
     for node in bare.nodes:
-        left = "find /opt/mammoctl /etc/spark /etc/hadoop -name '*mammoctl-new*' -o -name '.mammoctl-*'"
-        assert bare.on(node, left) == ""
+        unfinished = "-name '*mammoctl-new*' -o -name '.mammoctl-*'"
+        assert bare.on(node, f"find /opt/mammoctl /etc /usr/local {unfinished}") == ""
