@@ -17,6 +17,7 @@ from mammotrain.backbones import BACKBONES
 from mammotrain.decode import FITS
 from mammotrain.errors import TrainError
 from mammotrain.events import Progress, log
+from mammotrain.loop import STRATEGIES
 
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 unusable input (nothing to train on, or wrong options)
@@ -53,6 +54,27 @@ def _positive(text: str) -> float:
     if not value > 0.0:
         raise argparse.ArgumentTypeError("more than 0")
     return value
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not value >= 0.0:
+        raise argparse.ArgumentTypeError("0 or more")
+    return value
+
+
+def _epochs(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("0 or more")
+    return value
+
+
+def _ports(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)-(\d+)", text)
+    if not match or not 0 < int(match[1]) <= int(match[2]) < 65536:
+        raise argparse.ArgumentTypeError("two ports such as 7260-7276")
+    return int(match[1]), int(match[2])
 
 
 def _sha256(text: str) -> str:
@@ -114,6 +136,43 @@ def parser() -> argparse.ArgumentParser:
     group("--head-batch", type=_count, default=32, metavar="N", help="default: 32")
     group("--dropout", type=_fraction, default=0.5, metavar="SHARE", help="default: 0.5")
     group("--learning-rate", type=_positive, default=1e-3, metavar="RATE", help="default: 0.001")
+    group(
+        "--l2",
+        type=_not_negative,
+        default=0.0,
+        metavar="WEIGHT",
+        help="of the head's squared kernels in the loss. Default: 0",
+    )
+    group(
+        "--patience",
+        type=_epochs,
+        default=0,
+        metavar="N",
+        help="stop after N epochs without a better validation AUC and use the head of the best "
+        "one. Default: 0, never",
+    )
+    group(
+        "--strategy",
+        choices=STRATEGIES,
+        default="local",
+        help="local: the head on the driver; sync: on all executors, which share every gradient, "
+        "equal to local; averaging: partitions alone, weights averaged after every epoch. "
+        "Default: local",
+    )
+    group(
+        "--ports",
+        type=_ports,
+        default=(0, 0),
+        metavar="FIRST-LAST",
+        help="where the executors of --strategy sync listen. Default: any free port",
+    )
+    group(
+        "--checkpoint-every",
+        type=_count,
+        default=5,
+        metavar="N",
+        help="epochs between two checkpoints of --strategy sync; the others save each. Default: 5",
+    )
     group = new.add_argument_group("evaluation").add_argument
     group(
         "--validation",

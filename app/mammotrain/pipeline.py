@@ -12,18 +12,23 @@ from typing import Any
 import numpy as np
 
 from mammotrain import report, session
+from mammotrain.averaging import averaging_epochs
 from mammotrain.backbones import BACKBONES, file_sha256, is_legacy_format
 from mammotrain.cache import FeatureKey, read_features
+from mammotrain.checkpoint import Checkpoints, History, identity
 from mammotrain.dataset import LABELS, Image, Reject, check_usable, read_dataset
 from mammotrain.decode import PREPROCESSING_VERSION
 from mammotrain.errors import TrainError
 from mammotrain.events import Progress
 from mammotrain.features import ExtractSettings, compute_features, sample_pixels
-from mammotrain.head import HeadOptions, History, save_model, train_head
+from mammotrain.head import Part, save_model
+from mammotrain.loop import HeadOptions
 from mammotrain.results import metrics_of, summary, timings_of
 from mammotrain.split import split
 from mammotrain.state import State
 from mammotrain.storage import Storage, has_scheme
+from mammotrain.sync import sync_epochs
+from mammotrain.train import Epochs, local_epochs, train_head
 
 # Features are trained on in the driver's memory; beyond this they must not be collected there.
 MAX_FEATURE_BYTES = 2 * 1024**3
@@ -56,11 +61,15 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
                 state = _read(spark, storage, options, progress, Path(scratch))
             with progress.stage("features", total=len(state.images)):
                 _features(spark, state)
+            if options.strategy != "local":
+                with progress.stage("train", total=options.epochs):
+                    parts, model, history = _train(state, storage, spark)
         finally:
             # The rest needs no executors: others may have them, and this machine their memory.
             session.stop(spark)
-        with progress.stage("train", total=options.epochs):
-            parts, model, history = _train(state)
+        if options.strategy == "local":
+            with progress.stage("train", total=options.epochs):
+                parts, model, history = _train(state, storage, None)
         with progress.stage("evaluate", total=len(parts)):
             metrics = metrics_of(state, parts, model)
         with progress.stage("report"):
@@ -135,7 +144,7 @@ def _features(spark: Any, state: State) -> None:
             f"{total} images with {state.dimension} features do not fit the driver "
             f"({MAX_FEATURE_BYTES >> 30} GiB at most): use --pooling avg or a smaller backbone"
         )
-    root = f"{options.features.rstrip('/')}/{state.key.digest()}"
+    root = state.root
     wanted = _ids(spark, state.images)
     known = read_features(spark, root, wanted, state.dimension)
     state.vectors, state.warnings = known.vectors, known.warnings
@@ -199,7 +208,9 @@ def _settle(state: State, missing: list[Image]) -> None:
         state.progress.message("warning", f"{len(reasons)} images could not be used: rejects.csv")
 
 
-def _train(state: State) -> tuple[dict[str, list[Image]], Any, History]:
+def _train(
+    state: State, storage: Storage, spark: Any
+) -> tuple[dict[str, list[Image]], Any, History]:
     options, progress = state.options, state.progress
     parts = split(
         state.images, {"validation": options.validation, "test": options.test}, options.seed
@@ -213,17 +224,52 @@ def _train(state: State) -> tuple[dict[str, list[Image]], Any, History]:
         shown = " ".join(f"{name} {value:.3f}" for name, value in numbers.items())
         progress.log(f"epoch {epoch}/{options.epochs}: {shown}")
 
-    head = HeadOptions(
+    head = head_options(options)
+    train = state.arrays(parts["train"])
+    name = identity(state.key.digest(), options.strategy, head, parts)
+    checkpoints = Checkpoints(storage, f"{state.root}/_checkpoints", name)
+    model, history, state.epoch = train_head(
+        train,
+        state.arrays(parts["validation"]) if "validation" in parts else None,
+        head,
+        on_epoch,
+        epochs=_epochs(state, spark, train, head),
+        checkpoints=checkpoints,
+    )
+    checkpoints.remove()
+    return parts, model, history
+
+
+def head_options(options: argparse.Namespace) -> HeadOptions:
+    """Return what the command line says about the head."""
+    return HeadOptions(
         units=options.head_units,
         dropout=options.dropout,
+        l2=options.l2,
         learning_rate=options.learning_rate,
         epochs=options.epochs,
         batch=options.head_batch,
+        patience=options.patience,
         seed=options.seed,
     )
-    validation = state.arrays(parts["validation"]) if "validation" in parts else None
-    model, history = train_head(state.arrays(parts["train"]), validation, head, on_epoch)
-    return parts, model, history
+
+
+def _epochs(state: State, spark: Any, train: Part, head: HeadOptions) -> Epochs:
+    """Return the epochs of the strategy that was asked for."""
+    options, ranks = state.options, max(1, sum(state.executors.values()))
+    if options.strategy == "sync":
+        return sync_epochs(
+            spark, train, head, ranks, ports=options.ports, every=options.checkpoint_every
+        )
+    if options.strategy == "averaging":
+
+        def skipped(count: int) -> None:
+            state.skipped_partitions = count
+            if count:
+                state.progress.warn(f"{count} of {ranks} partitions are too small to train")
+
+        return averaging_epochs(spark, train, head, ranks, skipped)
+    return local_epochs(head)
 
 
 def _report(state: State, model: Any, history: History, metrics: dict[str, Any]) -> None:

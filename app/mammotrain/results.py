@@ -45,12 +45,21 @@ def metrics_of(state: State, parts: dict[str, list[Image]], model: Any) -> dict[
         "head": {
             "units": options.head_units,
             "dropout": options.dropout,
+            "l2": options.l2,
             "learning_rate": options.learning_rate,
             "batch": options.head_batch,
+        },
+        "training": {
+            "strategy": options.strategy,
+            "ranks": 1 if options.strategy == "local" else sum(state.executors.values()),
+            "epoch": state.epoch,
+            "patience": options.patience,
+            "skipped_partitions": state.skipped_partitions,
         },
         "features": {
             "key": state.key.digest(),
             "pooling": state.key.pooling,
+            "fit": state.key.fit,
             "dimension": state.dimension,
             "computed": len(state.computed.vectors),
             "cached": len(state.vectors) - len(state.computed.vectors),

@@ -34,6 +34,8 @@ class State:
         compute_seconds: how long that took, start of the workers included.
         samples: pixels of a few images, uint8 (n, size, size, 3), with their ids.
         sample_ids: see `samples`.
+        epoch: the epoch, from 1, that the head is of.
+        skipped_partitions: of strategy `averaging`.
     """
 
     options: argparse.Namespace
@@ -50,6 +52,13 @@ class State:
     compute_seconds: float = 0.0
     samples: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     sample_ids: list[str] = field(default_factory=list)
+    epoch: int = 0
+    skipped_partitions: int = 0
+
+    @property
+    def root(self) -> str:
+        """URI of this key's folder in the cache."""
+        return f"{self.options.features.rstrip('/')}/{self.key.digest()}"
 
     @property
     def dimension(self) -> int:

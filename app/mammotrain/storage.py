@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,46 @@ class Storage:
             return str(self._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
         finally:
             stream.close()
+
+    def read_bytes(self, uri: str) -> bytes | None:
+        """Return a file of a few megabytes, or None if it is not there."""
+        system, path = self._path(uri)
+        if not system.exists(path):
+            return None
+        with tempfile.TemporaryDirectory(prefix="mammotrain-") as folder:
+            local = Path(folder) / "file"
+            target = self._jvm.org.apache.hadoop.fs.Path(local.as_uri())
+            system.copyToLocalFile(False, path, target, True)
+            return local.read_bytes()
+
+    def write_bytes(self, uri: str, data: bytes) -> None:
+        """Write a file, which appears or is replaced whole.
+
+        Raises:
+            TrainError: it could not be written.
+        """
+        from py4j.protocol import Py4JJavaError
+
+        system, path = self._path(uri)
+        waiting = self._jvm.org.apache.hadoop.fs.Path(f"{uri}.{uuid.uuid4().hex}.part")
+        try:
+            with tempfile.TemporaryDirectory(prefix="mammotrain-") as folder:
+                local = Path(folder) / "file"
+                local.write_bytes(data)
+                system.mkdirs(path.getParent())
+                source = self._jvm.org.apache.hadoop.fs.Path(local.as_uri())
+                system.copyFromLocalFile(source, waiting)
+            system.delete(path, False)
+            if not system.rename(waiting, path):
+                raise TrainError("a checkpoint cannot be written to the --features address")
+        except Py4JJavaError as error:
+            cause = error.java_exception.getClass().getSimpleName()
+            raise TrainError(f"a checkpoint could not be written ({cause})") from error
+
+    def remove(self, uri: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        system, path = self._path(uri)
+        system.delete(path, False)
 
     def exists(self, uri: str) -> bool:
         """Return whether there is anything at `uri`."""
