@@ -224,6 +224,7 @@ def main():
     facts = {
         "distribution": release.get("id", "unknown"),
         "version": release.get("version_id", ""),
+        "codename": release.get("version_codename", ""),
         "pretty": release.get("pretty_name", platform.platform()),
         "arch": platform.machine(),
         "python": "%d.%d" % sys.version_info[:2],
