@@ -24,7 +24,9 @@ options:
     type: dict
     default: {}
   may_remove:
-    description: Names (a regular expression) that may go for what is installed; others are never removed.
+    description:
+      - Names (a regular expression) that may go for what is installed; others are never removed.
+      - Held packages of these names move with it, and are held again.
     type: str
     default: ""
   lists_valid_s: {description: Age in seconds up to which package lists are good., type: int, default: 3600}
@@ -43,6 +45,7 @@ import os
 import re
 import struct
 import time
+from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mammoctl_manifest import record
@@ -113,6 +116,21 @@ def removals(plan, allowed):
     """Return which packages of an apt-get's plan would go though ``allowed`` does not match them (pure)."""
     names = re.findall(r"^Remv (\S+)", plan, re.M)
     return [name for name in names if not (allowed and re.fullmatch(allowed, name.partition(":")[0]))]
+
+
+@contextmanager
+def released(module, pattern):
+    """Let go the held packages that match, for the time of the block: apt does not move them as dependencies."""
+    _rc, out, _err = module.run_command(["apt-mark", "showhold"]) if pattern else (0, "", "")
+    names = [name for name in out.split() if re.fullmatch(pattern, name.partition(":")[0])]
+    if not names:
+        yield
+        return
+    module.run_command(["apt-mark", "unhold", *names], check_rc=True)
+    try:
+        yield
+    finally:
+        module.run_command(["apt-mark", "hold", *names])
 
 
 def lists_age_s():
@@ -203,17 +221,18 @@ def main():
     install = ["install", "--no-install-recommends"]
     if versions:
         install += ["--allow-downgrades", "--allow-change-held-packages"]
-    plan = apt(*install, "--simulate", *needed)
-    lost = removals(plan, module.params["may_remove"])
-    if lost:
-        module.fail_json(
-            msg="To install %s, apt would remove %s from the node: nothing was done. Remove or replace them yourself "
-            "if they are not needed, then run this again." % (", ".join(needed), ", ".join(lost))
-        )
-    # "Inst NAME (VERSION ..." is new; "Inst NAME [OLD VERSION] ..." was there before.
-    new = [found.group(1) for found in re.finditer(r"^Inst (\S+) \(", plan, re.M)]
-    record("packages", new)
-    apt(*install, *needed)
+    with released(module, module.params["may_remove"]):
+        plan = apt(*install, "--simulate", *needed)
+        lost = removals(plan, module.params["may_remove"])
+        if lost:
+            module.fail_json(
+                msg="To install %s, apt would remove %s from the node: nothing was done. Remove or replace them "
+                "yourself if they are not needed, then run this again." % (", ".join(needed), ", ".join(lost))
+            )
+        # "Inst NAME (VERSION ..." is new; "Inst NAME [OLD VERSION] ..." was there before.
+        new = [found.group(1) for found in re.finditer(r"^Inst (\S+) \(", plan, re.M)]
+        record("packages", new)
+        apt(*install, *needed)
     module.exit_json(changed=True, installed=new, refreshed=refreshed)
 
 
