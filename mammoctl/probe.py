@@ -39,6 +39,12 @@ for device in /sys/bus/pci/devices/*; do
 done
 [ -d /run/systemd/system ] && echo systemd=1
 [ -e /etc/mammoctl/cluster.json ] && echo installed=1
+# A container's clock is its host's.
+if systemd-detect-virt --quiet --container 2>/dev/null; then echo time_service=host; else
+  systemctl list-units --plain --no-legend --state=active 'systemd-timesyncd.service' \
+    'chrony*.service' 'ntp*.service' openntpd.service 2>/dev/null |
+    sed 's/^/time_service=/; s/ .*//'
+fi
 sudo --version 2>/dev/null | grep -q '^sudo-rs' && echo sudo_rs=1
 exit 0
 """
@@ -61,6 +67,7 @@ class Facts:
         gpus: NVIDIA display controllers that are to be used (`cuda_install`).
         installed: whether mammoctl has provisioned it before.
         sudo_rs: its ``sudo`` is sudo-rs.
+        time_service: what keeps its clock right; ``host`` in a container, empty when nothing does.
     """
 
     release: str
@@ -74,6 +81,7 @@ class Facts:
     systemd: bool = True
     installed: bool = False
     glibc: str = ""
+    time_service: str = ""
     sudo_rs: bool = False
 
 
@@ -99,6 +107,7 @@ def parse(text: str) -> Facts:
         systemd="systemd" in one,
         installed="installed" in one,
         glibc=one.get("glibc", "").strip(),
+        time_service=one.get("time_service", "").strip(),
         sudo_rs="sudo_rs" in one,
     )
 
@@ -189,6 +198,17 @@ _SUDO_RS = (
     "apt-get install sudo), or allow password-free sudo"
 )
 _ONE_PYTHON = "one minor version of Python (python_runtime: auto or managed brings it)"
+
+
+def warnings(facts: Mapping[str, Facts]) -> list[str]:
+    """Return what does not speak against the hosts today and may make trouble later."""
+    adrift = [name for name, seen in facts.items() if not seen.time_service]
+    if not adrift:
+        return []
+    return [
+        f"no time service runs on {', '.join(adrift)}: the clocks will drift apart; switch one on "
+        "(sudo apt-get install systemd-timesyncd)"
+    ]
 
 
 def _unfit(seen: Facts) -> Iterable[str]:

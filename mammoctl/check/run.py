@@ -70,7 +70,7 @@ def check(nodes: Nodes, extra_args: Sequence[str] = ()) -> Report:
     Raises:
         UsageError: what the inventory chooses cannot be.
     """
-    from mammoctl import python_runtime, sourcing
+    from mammoctl import become, python_runtime, sourcing
     from mammoctl.ansible import extra_vars
 
     began = time.monotonic()
@@ -93,7 +93,11 @@ def check(nodes: Nodes, extra_args: Sequence[str] = ()) -> Report:
     if facts:
         try:
             report.target = probe.choose_target(
-                facts, runtime=wanted.runtime, managed=managed, sources=sources
+                facts,
+                runtime=wanted.runtime,
+                managed=managed,
+                sources=sources,
+                asking=become.asking(cluster),
             )
         except probe.NodesUnfit as exc:
             found += [_split(cluster, line) for line in exc.details]

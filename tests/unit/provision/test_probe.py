@@ -37,12 +37,12 @@ def test_parse():
     seen = probe.parse(
         "id=ubuntu\nversion=24.04\npretty=Ubuntu 24.04.1 LTS\narch=aarch64\npython=3.12\n"
         "cores=8\nmemory_kb=16384000\nfree_kb=10240000\nfree_kb=2048000\ngpu=1\ngpu=1\n"
-        "systemd=1\ninstalled=1\nglibc=2.39\nsudo_rs=1\n"
+        "systemd=1\ninstalled=1\nglibc=2.39\ntime_service=host\nsudo_rs=1\n"
     )
     assert seen == probe.Facts(
         release="ubuntu24.04", pretty="Ubuntu 24.04.1 LTS", arch="aarch64", python="3.12",
         cores=8, memory_mb=16000, free_mb=2000, gpus=2, systemd=True, installed=True,
-        glibc="2.39", sudo_rs=True,
+        glibc="2.39", time_service="host", sudo_rs=True,
     )  # fmt: skip
 
 
@@ -130,6 +130,14 @@ def test_an_own_archive_that_is_too_new_for_a_host_or_of_another_processor():
     arm = replace(DEBIAN, arch="aarch64")
     (detail,) = refused(runtime="managed", managed=OWN, a=arm)
     assert detail == "a: aarch64: the managed Python is for x86_64 (python_archive)"
+
+
+def test_clocks_that_nothing_keeps_right_are_told():
+    facts = {"a": DEBIAN, "b": replace(DEBIAN, time_service="chrony.service"), "c": DEBIAN}
+    (warning,) = probe.warnings(facts)
+    assert warning.startswith("no time service runs on a, c: ")
+    assert "apt-get install systemd-timesyncd" in warning
+    assert probe.warnings({"b": facts["b"]}) == []
 
 
 def test_sudo_rs_is_refused_only_where_it_gets_a_password():
