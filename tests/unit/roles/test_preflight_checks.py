@@ -1,0 +1,112 @@
+"""What preflight has against hosts, by Ansible itself on hosts that are only described."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+GOOD = {
+    "distribution": "debian", "version": "12", "pretty": "Debian 12", "arch": "x86_64",
+    "systemd": True, "memory_mb": 8192, "cores": 2, "gpus": 0, "behind": 0.0, "time": 0.0,
+    "free_mb": {"/opt": 20000, "/var/lib": 20000}, "environments": [], "listening": [],
+    "missing_packages": [], "time_service": "chrony.service", "synchronized": True,
+    "users": {}, "groups": [], "host_keys": ["ssh-ed25519 KEY"],
+}  # fmt: skip
+NOBODY = {"mammoctl": None}
+CASES = {
+    "well": {},
+    "behind": {"behind": 3600.0, "time": -3600.0},
+    "ahead": {"time": 7200.0},
+    "small": {"memory_mb": 1024},
+    "full": {"free_mb": {"/opt": 100, "/var/lib": 20000}},
+    "port": {"listening": [{"port": 7077, "unit": "theirs.service", "program": "nc"}]},
+    "ours": {"listening": [{"port": 7077, "unit": "spark-master.service", "program": "java"}]},
+    "twin1": {"hostname": "clone"},
+    "twin2": {"hostname": "clone"},
+    "account": {"users": {"mammoctl": {"home": "/home/mammoctl"}}},
+    "group": {"users": NOBODY, "groups": ["mammoctl"]},
+}
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return host -> what was found, all lines in one text."""
+    folder = tmp_path_factory.mktemp("plays")
+    inventory = folder / "inventory"
+    (inventory / "group_vars").mkdir(parents=True)
+    (inventory / "group_vars" / "all").symlink_to(ROOT / "playbooks" / "group_vars" / "all")
+    now = time.time()
+    described = {}
+    for name, other in CASES.items():
+        facts = {**GOOD, "hostname": name, "users": NOBODY, **other}
+        described[name] = {**facts, "time": now + facts["time"]}
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "connection": "local",
+        "vars": {
+            "ansible_python_interpreter": sys.executable,
+            "described": described,
+            "mammoctl_nodes": list(CASES),
+            "mammoctl_storage": "hdfs",
+            "guard_packages": [],
+            "ssh_packages": [],
+            "java_package": "java",
+            "spark_ports": [],
+            "hdfs_ports": [],
+        },
+        "tasks": [
+            {"set_fact": {"mammoctl": "{{ described[inventory_hostname] }}", "cacheable": True}},
+            {"import_role": {"name": "common", "tasks_from": "preflight"}},
+            {"import_role": {"name": "ssh", "tasks_from": "preflight"}},
+            {
+                "copy": {
+                    "content": "{{ ansible_facts['mammoctl_problems'] | default([]) | to_json }}",
+                    "dest": f"{folder}/{{{{ inventory_hostname }}}}.json",
+                }
+            },
+        ],
+    }
+    (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(CASES)}}))
+    (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+    program = Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run(
+        [program, "-i", inventory, "play.yml"],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    return {name: "\n".join(json.loads((folder / f"{name}.json").read_text())) for name in CASES}
+
+
+@pytest.mark.parametrize("name", ["well", "ours"])
+def test_nothing_is_made_up(problems, name):
+    assert problems[name] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "mend"),
+    [
+        ("behind", "the clock is 3600.0 s behind the control machine's", "Set the clock"),
+        ("ahead", "s ahead of the control machine's", "Set the clock"),
+        ("small", "1024 MiB of memory", "common_min_memory_mb"),
+        ("full", "100 MiB free below /opt", "Free space"),
+        ("port", "7077 (nc, theirs.service)", "Stop that program"),
+        ("twin1", "the host calls itself clone, and so does twin2", "set-hostname twin1"),
+        ("twin2", "the host calls itself clone, and so does twin1", "set-hostname twin2"),
+        ("account", "an account 'mammoctl' that others made", "Set ssh_user"),
+        ("group", "a group 'mammoctl' that others made", "remove the group"),
+    ],
+)
+def test_each_is_told_with_its_mend(problems, name, seen, mend):
+    assert seen in problems[name]
+    assert mend in problems[name]
+    assert len(problems[name].splitlines()) == 1
