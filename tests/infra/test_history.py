@@ -18,6 +18,12 @@ def port(master):
 
 def test_history(master, port):
     """The history server runs, also after a reboot."""
+    end = time.monotonic() + PATIENCE
+    # It ends and starts again until HDFS is there.
+    while master.host.run("systemctl is-active spark-history").stdout.strip() == "activating":
+        if time.monotonic() > end:
+            break
+        time.sleep(1)
     master.expect_service("spark-history")
 
 
