@@ -21,15 +21,27 @@ MASTER, OTHER = NODES[0], NODES[1]
 PROJECT = REPO / "tests" / "data" / "scala-wordcount"
 WORDS = "the cat and the dog\nand the bird\n"
 JOB = """
-import os
+import os, time
 from pyspark.sql import SparkSession
 
-spark = SparkSession.builder.appName("by hand").getOrCreate()
+# Nothing starts before every worker has given its executor.
+spark = (
+    SparkSession.builder.appName("by hand")
+    .config("spark.scheduler.minRegisteredResourcesRatio", "1.0")
+    .config("spark.scheduler.maxRegisteredResourcesWaitingTime", "60s")
+    .getOrCreate()
+)
 frame = spark.range(1000).repartition(6)
 frame.write.mode("overwrite").parquet("numbers")
 print("sum", spark.read.parquet("numbers").groupBy().sum().first()[0])
-hosts = spark.sparkContext.parallelize(range(60), 6).map(lambda _: os.uname().nodename)
-print("hosts", *sorted(set(hosts.collect())))
+
+
+def where(_):
+    time.sleep(1)
+    return os.uname().nodename
+
+
+print("hosts", *sorted(set(spark.sparkContext.parallelize(range(6), 6).map(where).collect())))
 """
 Login = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -91,10 +103,12 @@ def test_a_python_program_runs_on_the_cluster(login: Login, node_name: str) -> N
 def test_a_person_who_is_no_operator_is_kept_out(login: Login, node: Any) -> None:
     node(MASTER, "id stranger >/dev/null 2>&1 || useradd --create-home stranger")
     try:
-        line = "cd /tmp && spark-submit --version; cat /etc/spark/spark-defaults.conf"
+        put(login, MASTER, "/tmp/job.py", JOB)  # noqa: S108  readable by all
+        line = "cd /tmp && spark-submit /tmp/job.py"
         done = login(MASTER, f"sudo -n -u stranger bash -lc {shlex.quote(line)}")
-        assert "Permission denied" in done.stderr
-        assert "spark.authenticate.secret" not in done.stdout
+        assert done.returncode != 0
+        assert "/etc/spark/spark-defaults.conf (Permission denied)" in done.stderr
+        assert "sum" not in done.stdout
     finally:
         node(MASTER, "userdel --remove stranger", rc=None)
 
