@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 _KNOWN = [
     (
-        r"Could not get lock|dpkg frontend lock|lock-frontend|unable to acquire the dpkg",
+        r"Could not get lock|dpkg frontend lock|lock-frontend|unable to acquire the dpkg"
+        r"|another package manager works",
         "another package manager runs on that host (unattended-upgrades?): wait until it has "
         "ended, then run the same command again",
     ),
