@@ -6,6 +6,8 @@ import http.client
 import http.server
 import re
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -81,6 +83,20 @@ def applications(nodes: Nodes, record: ClusterFile, running: int) -> list[Page]:
     return found
 
 
+def state(url: str, seconds: float = 5) -> str:
+    """Return whether a page is there: ``ok``, ``none`` (nothing of that kind), or ``silent``.
+
+    HDFS from its single jar answers without having pages: those are not in the jar.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=seconds):  # noqa: S310  our own listener
+            return "ok"
+    except urllib.error.HTTPError as exc:
+        return "none" if exc.code == 404 else "silent"
+    except (OSError, http.client.HTTPException):
+        return "silent"
+
+
 class Local:
     """Listeners on loopback, one per page; a link from page to page makes the next one.
 
@@ -96,7 +112,7 @@ class Local:
         self._homes.pop("", None)
         self._addresses = {home: address for address, home in self._homes.items()}
         names = "|".join(re.escape(name) for name in sorted(self._homes, key=len, reverse=True))
-        self._link = re.compile(rf"(?:https?:)?//({names}):(\d+)(?![\w.-])".encode())
+        self._link = re.compile(rf"(?:https?://|(?<![:\w/])//)({names}):(\d+)(?![\w.-])".encode())
         self._urls: dict[tuple[str, int], str] = {}
         self._lock = threading.RLock()
         self._stack = ExitStack()
@@ -188,7 +204,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         kind = response.getheader("Content-Type", "")
         page = kind.startswith("text/html") and self.command != "HEAD"
         body = self.server.local.rewrite(response.read()) if page else b""
-        self.send_response(response.status, response.reason)
+        self.send_response_only(response.status, response.reason)
         for name, value in response.getheaders():
             if name.lower() == "location":
                 value = self.server.local.rewrite(value.encode()).decode()  # noqa: PLW2901

@@ -6,6 +6,8 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
     from mammoctl.ssh import Nodes
     from mammoctl.ui import Page
+
+
+_WAIT_S = 8.0
+"""Seconds for a first look at all pages."""
 
 
 def ui(
@@ -43,28 +49,34 @@ def ui(
     from mammoctl import console
     from mammoctl import inventory as inventories
     from mammoctl.ssh import Nodes
-    from mammoctl.ui import Local
+    from mammoctl.status.gather import at_once
+    from mammoctl.ui import Local, state
 
     with Nodes(inventories.load(inventory)) as nodes:
         record = clusters.read(nodes)
         found = _found(nodes, record)
         with Local(nodes, record) as local:
             urls = [local.url(page.node, page.port) for page in found]
+            states = at_once({url: partial(state, url) for url in urls}, _WAIT_S)
+            shown = [
+                (page, url, "ok" if states[url] == "ok" else "no answer")
+                for page, url in zip(found, urls, strict=True)
+                if states[url] != "none"
+            ]
             if as_json:
-                told = zip(found, urls, strict=True)
                 console.result_json_line(
                     {
                         "schema": 1,
                         "cluster": record.cluster,
                         "pages": [
-                            {"title": page.title, "node": page.node, "port": page.port, "url": url}
-                            for page, url in told
+                            {**asdict(page), "url": url, "ok": told == "ok"}
+                            for page, url, told in shown
                         ],
                     }
                 )
             else:
-                rows = [(p.title, p.node, url) for p, url in zip(found, urls, strict=True)]
-                console.table("", ("page", "node", "address"), rows)
+                rows = [(page.title, page.node, url, told) for page, url, told in shown]
+                console.table("", ("page", "node", "address", ""), rows)
             if browser and not as_json and _has_browser():
                 import webbrowser
 

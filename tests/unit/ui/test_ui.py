@@ -43,6 +43,7 @@ RECORD = clusters.parse(
 PAGE = (
     b'<a href="http://n11:8081/x">w</a> <a href="//10.0.0.11:9864">d</a> '
     b'<a href="http://elsewhere:80/">e</a> http://n11.example.org:8081 <a href="/json/">j</a>'
+    b"spark://n1:7077 hdfs://n1:8020/mammoctl"
 )
 
 
@@ -57,6 +58,9 @@ class Upstream(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", "http://n11:8081/there")
             self.send_header("Content-Length", "0")
             self.end_headers()
+            return
+        if self.path == "/missing":
+            self.send_error(404)
             return
         plain = self.path == "/log"
         data = b"http://n11:8081 " * 50_000 if plain else PAGE
@@ -132,7 +136,9 @@ def test_links_to_nodes_lead_to_this_machine(local):
     assert f'<a href="{datanode}">' in body.decode()
     assert b"http://elsewhere:80/" in body
     assert b"http://n11.example.org:8081" in body
+    assert b"spark://n1:7077 hdfs://n1:8020/mammoctl" in body  # addresses, but no pages
     assert int(answer.getheader("Content-Length")) == len(body)
+    assert len(answer.headers.get_all("Date")) == 1
     assert local.nodes.opened == [
         ("n1", "10.0.0.1", 8080), ("n11", "10.0.0.11", 8081), ("n11", "10.0.0.11", 9864),
     ]  # fmt: skip
@@ -200,6 +206,16 @@ def test_nothing_stays_open(upstream):
         ask(url)
 
 
+def test_what_a_page_is_worth(local, upstream):
+    assert ui.state(local.url("n1", 8080)) == "ok"
+    assert ui.state(local.url("n1", 8080) + "/missing") == "none"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        free = listener.getsockname()[1]
+    with ui.Local(FakeNodes(free), RECORD) as dead:
+        assert ui.state(dead.url("n1", 8080)) == "silent"
+    assert ui.state(f"http://127.0.0.1:{free}") == "silent"
+
+
 def test_which_pages_there_are():
     nodes = FakeNodes(1)
     assert [(page.title, page.node, page.port) for page in ui.pages(nodes, RECORD)] == [
@@ -223,6 +239,7 @@ def test_the_command(upstream, monkeypatch):
     value = json.loads(done.stdout)
     assert value["pages"][0]["title"] == "Spark master"
     assert value["pages"][0]["url"].startswith("http://127.0.0.1:")
+    assert value["pages"][0]["ok"] is True
     assert sorted(nodes.closed) == sorted(nodes.opened)
     opened = []
     monkeypatch.setattr("webbrowser.open", opened.append)
