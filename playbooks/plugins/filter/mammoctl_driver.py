@@ -243,6 +243,8 @@ class _Choice:
             return wanted
         if self.node["driver"] and not self.node["ours"]:
             return "present"
+        if self.node["pinned"]:
+            return "nvidia-repo"  # a driver is not exchanged for another source's unasked
         own = self.distribution_branch()
         fabric = self.node["switches"] > 0 and self.release.startswith("debian")  # not in Debian itself
         version = self.settings["cuda_driver_version"]
@@ -255,6 +257,12 @@ class _Choice:
         own, asked = self.distribution_branch(), self.settings["cuda_driver_branch"]
         names = " and ".join(card["name"] for card in cards)
         if source == "distribution":
+            if self.node["pinned"]:
+                self.refuse(
+                    "NVIDIA's driver %s, which mammoctl installed" % self.node["pinned"],
+                    "a host without it, to get the distribution's",
+                    "Remove it first with 'mammoctl teardown', or leave cuda_driver: auto.",
+                )
             if own and asked in ("", own) and fits(own, cards):
                 return own
             self.refuse(

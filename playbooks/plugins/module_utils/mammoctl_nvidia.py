@@ -13,6 +13,7 @@ VENDOR = "0x10de"
 DISPLAY, BRIDGE = "0x03", "0x0680"  # PCI classes: display controllers; other bridges, as NVSwitch is one
 QUERY = ("index", "uuid", "name", "driver_version", "pci.bus_id", "memory.total")
 OURS = "/etc/modprobe.d/mammoctl-nouveau.conf"
+PREFERENCES = "/etc/apt/preferences.d/mammoctl-nvidia"
 EFIVARS = "/sys/firmware/efi/efivars"
 SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 SHIM_OFF = "MokSBStateRT-605dab50-e046-4300-abb6-3dd810dd8b23"
@@ -81,6 +82,12 @@ def parse_gpus(text):
             }
         )
     return gpus
+
+
+def pinned(text):
+    """Return the version of NVIDIA's driver that our preferences pin, or '' (pure)."""
+    found = re.search(r"^Package: nvidia-\*.*\nPin: version (.+)-\*$", text, re.M)
+    return found.group(1) if found else ""
 
 
 def ask_driver(timeout_s=60):
@@ -155,6 +162,7 @@ def look(release):
         "said": said,
         "secure_boot": secure_boot(),
         "ours": os.path.exists(OURS),
+        "pinned": pinned(_read(PREFERENCES)),
         "codename": release.get("version_codename", ""),
         "sources": apt_sources(),
     }

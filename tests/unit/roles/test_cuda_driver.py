@@ -62,6 +62,7 @@ def facts(*ids, arch="x86_64", distribution="debian", **node):
         "said": "nvidia-smi is not installed",
         "secure_boot": False,
         "ours": False,
+        "pinned": "",
         "codename": "bookworm" if distribution == "debian" else "noble",
         "sources": [
             {
@@ -250,6 +251,13 @@ def test_a_working_driver_of_others_is_left_alone_if_new_enough(choose):
     assert choose(facts("2b85", driver="550.54.15", listed=1))["problems"]
     ours = choose(facts("1eb8", driver="535.261.03", listed=1, ours=True))
     assert ours["source"] == "distribution"
+
+
+def test_a_driver_of_ours_is_not_exchanged_unasked(choose):
+    ours = facts("1eb8", driver="595.71.05", listed=1, ours=True, pinned="595.71.05")
+    assert choose(ours)["source"] == "nvidia-repo"
+    assert choose(ours)["problems"] == []
+    assert "teardown" in choose(ours, cuda_driver="distribution")["problems"][0]["mend"]
 
 
 def test_none_needs_a_driver_that_is_there(choose):

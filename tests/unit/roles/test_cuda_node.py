@@ -283,6 +283,20 @@ def test_with_a_toolkit_only_the_driver_stays_the_distributions():
     assert cudnn["Pin"] == "version 9.3.0.*"
 
 
+def test_what_the_preferences_pin_is_read_back(nvidia):
+    def text(**choice):
+        return render(
+            "preferences.j2",
+            _cuda_choice={**CHOICE, **choice},
+            _cuda_driver_names="nvidia-* libcuda1",
+            _cuda_cudnn="9.3.0",
+        )
+
+    assert nvidia.pinned(text()) == "595.71.05"
+    assert nvidia.pinned(text(version="", toolkit="12.5")) == ""
+    assert nvidia.pinned("") == ""
+
+
 def test_packages_in_another_version_are_replaced(plugin):
     packages = plugin("modules", "mammoctl_packages")
     text = "ii  a 595.71.05-1\nhi  b 1:595.58.03-1\nrc  c 595.71.05-1\n"
