@@ -9,7 +9,7 @@ SETTINGS = {
     "system": 384,
     "daemon": 300,
     "hdfs": 300,
-    "history": 256,
+    "history": 288,
     "driver": 1700,
     "python": 1600,
     "executor_overhead": 200,
@@ -31,7 +31,7 @@ def host(memory_mb, *, master=False, worker=True, cores=2, **rest):
 def test_memory_is_divided_without_remainder(plugin):
     sizing = plugin("filter", "mammoctl_sizing")
     budget = sizing.node_budget(6144, is_master=True, is_worker=True, hdfs=True, settings=SETTINGS)
-    assert budget == {"reserved": 5340, "executor": 804}
+    assert budget == {"reserved": 5372, "executor": 772}
     worker = sizing.node_budget(4096, is_master=False, is_worker=True, hdfs=True, settings=SETTINGS)
     assert worker["executor"] == 4096 - 384 - 300 - 300 - 1600 - 200
     assert worker["executor"] + worker["reserved"] == 4096
@@ -49,7 +49,7 @@ def test_the_executor_fits_the_smallest_worker(plugin):
     assert size["workers"]["b"] == {"cores": 8, "memory_mb": 4096}
     assert size["workers"]["c"] == {"cores": 4, "memory_mb": 900}
     assert "d" not in size["workers"]
-    assert size["executor"] == {"cores": 2, "memory_mb": 804}
+    assert size["executor"] == {"cores": 2, "memory_mb": 772}
     without = sizing.cluster_sizing(hosts, list(hosts), True, {**SETTINGS, "history": 0})
     assert without["executor"] == {"cores": 2, "memory_mb": 900}
 
