@@ -130,7 +130,10 @@ def released(module, pattern):
     try:
         yield
     finally:
-        module.run_command(["apt-mark", "hold", *names])
+        gone = missing(module, [name.partition(":")[0] for name in names], {})
+        left = [name for name in names if name.partition(":")[0] not in gone]
+        if left:
+            module.run_command(["apt-mark", "hold", *left])
 
 
 def lists_age_s():
