@@ -92,6 +92,7 @@ def test_a_damaged_wheel_is_found_before_anything_is_switched(site: Site) -> Non
     done = site.lab.run("upgrade", "--bundle", site.second, "--yes", rc=1)
     assert wheel["name"] in done.stderr
     assert "Nothing was switched" in done.stderr
+    assert "undefined" not in done.stderr
     assert (site.state(), site.starts()) == (before, starts)
     assert site.lab.on(node, f"ls {place}", rc=None) == ""
 
