@@ -19,12 +19,6 @@ reach() {
 }
 ls /usr/lib/jvm/*/bin/javac > /dev/null 2>&1 && command -v nft > /dev/null && echo packages=1
 echo "machine=$(cat /etc/machine-id 2>/dev/null)"
-for file in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do
-  inode=$(stat -c %i "$file" 2>/dev/null) || continue
-  pid=$(awk -v end=":$inode" 'substr($6, length($6) - length(end) + 1) == end {print $5; exit}' \
-    /proc/locks)
-  [ -n "$pid" ] && echo "lock=$(cat "/proc/$pid/comm" 2>/dev/null || echo 'a program')" && break
-done
 [ -n "$(dpkg --audit 2>/dev/null)" ] && echo broken=1
 systemctl is-active --quiet unattended-upgrades.service 2>/dev/null \
   && [ -n "$(apt-config dump 2>/dev/null | grep 'Unattended-Upgrade "1"')" ] && echo unattended=1
@@ -74,7 +68,6 @@ class Look:
 
     machine: str = ""
     packages: bool = False
-    lock: str = ""
     broken: bool = False
     unattended: bool = False
     noexec: tuple[str, ...] = ()
@@ -107,7 +100,6 @@ def parse(text: str) -> Look:
     return Look(
         machine=_first(many, "machine"),
         packages="packages" in many,
-        lock=_first(many, "lock"),
         broken="broken" in many,
         unattended="unattended" in many,
         noexec=tuple(many.get("noexec", [])),
@@ -125,14 +117,7 @@ def _first(many: Mapping[str, Sequence[str]], key: str) -> str:
 
 def of_host(name: str, seen: Look, *, master: bool, lock_wait_s: int) -> Iterator[Finding]:
     """Yield what speaks against one host alone."""
-    if seen.lock:
-        yield Finding(
-            name,
-            f"another package manager runs ({seen.lock})",
-            f"let it end; provisioning waits {lock_wait_s} s (common_apt_lock_timeout_s)",
-            grave=False,
-        )
-    elif seen.unattended:
+    if seen.unattended:
         yield Finding(
             name,
             "unattended upgrades are on: they may hold apt's lock, and restart services",

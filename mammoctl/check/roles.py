@@ -65,7 +65,8 @@ def findings(
             run_playbook(
                 "preflight",
                 cluster,
-                extra_vars={"mammoctl_bundle_file": str(file)},
+                # A lock that is held now is told now; provisioning waits for it.
+                extra_vars={"mammoctl_bundle_file": str(file), "common_apt_lock_timeout_s": 0},
                 extra_args=extra_args,
                 title=f"checks of the roles on {cluster.name}",
             )

@@ -80,19 +80,21 @@ def _budget() -> Callable[..., dict[str, int]]:
 @cache
 def _settings() -> dict[str, int]:
     """Return the defaults of the role spark that `_budget` asks for, in MiB."""
+    import jinja2
     import yaml
 
     path = paths.project_root() / "roles" / "spark" / "defaults" / "main.yml"
     values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    history = int(values["spark_history_memory_mb"]) + 64 if values["spark_history"] else 0
-    return {
-        "system": values["spark_reserve_system_mb"],
-        "daemon": values["spark_reserve_daemon_mb"],
-        "hdfs": values["spark_reserve_hdfs_mb"],
-        "history": history,
-        "driver": values["spark_reserve_driver_mb"],
-        "python": values["spark_reserve_python_mb"],
-        "executor_overhead": values["spark_reserve_executor_mb"],
-        "executor_min": values["spark_executor_min_mb"],
-        "executor_max": values["spark_executor_max_mb"],
+    templates = jinja2.Environment(autoescape=True)
+    templates.filters["bool"] = bool  # Ansible's own, for values that are booleans already
+
+    def number(name: str) -> int:
+        value = values[name]
+        return int(templates.from_string(value).render(values) if "{{" in str(value) else value)
+
+    reserves = ("system", "daemon", "hdfs", "history", "driver", "python")
+    return {name: number(f"spark_reserve_{name}_mb") for name in reserves} | {
+        "executor_overhead": number("spark_reserve_executor_mb"),
+        "executor_min": number("spark_executor_min_mb"),
+        "executor_max": number("spark_executor_max_mb"),
     }
