@@ -334,3 +334,17 @@ def test_a_keyring_of_ones_own_needs_its_sum(choose):
     asked = {"cuda_driver": "nvidia-repo", "cuda_keyring": "~/keyring.deb"}
     assert "cuda_keyring_sha256" in choose(facts("1eb8"), **asked)["problems"][0]["seen"]
     assert choose(facts("1eb8"), **asked, cuda_keyring_sha256="0" * 64)["problems"] == []
+
+
+@pytest.mark.parametrize("name", ["install", "configure", "service"])
+def test_no_task_runs_on_a_host_without_gpus(name):
+    tasks = yaml.safe_load((ROOT / f"roles/cuda/tasks/{name}.yml").read_text())
+    assert tasks
+    assert {task["when"] for task in tasks} == {"_cuda_wanted"}
+
+
+def test_the_preflight_calls_no_module():
+    tasks = yaml.safe_load((ROOT / "roles/cuda/tasks/preflight.yml").read_text())
+    assert [set(task) - {"name", "vars"} for task in tasks] == [{"mammoctl_check"}]
+    action = ROOT / "playbooks/plugins/action/mammoctl_check.py"
+    assert "_execute_module" not in action.read_text()

@@ -313,6 +313,41 @@ def test_apt_never_removes_what_it_may_not(plugin):
     assert packages.removals(plan, "") == ["nvidia-kernel-dkms", "slurmd"]
 
 
+class Apt:
+    """Stands in for apt-mark and dpkg-query: which packages are installed and which are held."""
+
+    def __init__(self, installed, held):
+        self.installed, self.held = set(installed), set(held)
+
+    def run_command(self, command, **_rest):
+        program, verb, *names = command
+        if program == "dpkg-query":
+            lines = [f"ii  {name} 1\n" for name in sorted(self.installed)]
+            return 0, "".join(lines), ""
+        if verb == "unhold":
+            self.held -= set(names)
+        if verb == "hold":
+            self.held |= set(names)
+        return 0, "\n".join(sorted(self.held)), ""
+
+
+def test_held_packages_move_and_only_what_is_left_is_held_again(plugin):
+    packages = plugin("modules", "mammoctl_packages")
+    apt = Apt(["libcuda1", "nvidia-smi", "slurmd"], ["libcuda1", "nvidia-smi", "slurmd"])
+    with pytest.raises(SystemExit), packages.released(apt, "nvidia-.*|libcuda1"):
+        assert apt.held == {"slurmd"}
+        apt.installed.remove("nvidia-smi")
+        raise SystemExit  # as fail_json does
+    assert apt.held == {"libcuda1", "slurmd"}
+
+
+def test_holds_are_not_looked_at_where_nothing_may_go(plugin):
+    packages = plugin("modules", "mammoctl_packages")
+    apt = Apt(["libcuda1"], ["libcuda1"])
+    with packages.released(apt, ""):
+        assert apt.held == {"libcuda1"}
+
+
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory):
     """Return (keyring package, its sum, the key's fingerprint) of a key made here."""
