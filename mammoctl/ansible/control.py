@@ -26,8 +26,8 @@ def too_new(python: str) -> str:
     limits = versions.load()["ansible_core"].items()
     able = [name for name, limit in limits if _ordered(limit) >= _ordered(python)]
     mend = (
-        "install mammoctl here with Python 3.12 or later (make PYTHON=python3.13): it brings "
-        f"ansible-core {able[0]} or later"
+        "install mammoctl here with Python 3.12 or later (make clean; PYTHON=python3.13 "
+        f"scripts/bootstrap): it brings ansible-core {able[0]} or later"
         if able
         else "take the host out of the inventory"
     )

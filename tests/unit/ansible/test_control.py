@@ -26,5 +26,5 @@ def test_the_mend_names_what_to_install(monkeypatch):
     monkeypatch.setattr(control, "core_version", lambda: "2.19.14")
     said = control.too_new("3.14")
     assert "ansible-core 2.19.14 on this machine cannot manage (up to 3.13)" in said
-    assert "make PYTHON=python3.13" in said
+    assert "PYTHON=python3.13 scripts/bootstrap" in said
     assert "ansible-core 2.20 or later" in said
