@@ -116,3 +116,15 @@ def test_the_history_server_has_its_own_heap(render) -> None:
         script = f"SPARK_DAEMON_MEMORY={given}; {line}; echo $SPARK_DAEMON_MEMORY"
         done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == wanted
+
+
+@pytest.mark.parametrize(("uid", "name"), [("0", "spark"), ("1000", "")])
+def test_root_is_the_clusters_own_account_to_hdfs(render, tmp_path, uid: str, name: str) -> None:
+    (tmp_path / "id").write_text(f"#!/bin/sh\necho {uid}\n")
+    (tmp_path / "id").chmod(0o755)
+    script = tmp_path / "script"
+    script.write_text(render("spark", "spark-env.sh.j2") + 'echo "name=$HADOOP_USER_NAME"\n')
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    assert f"name={name}\n" in run(script, PATH=path).stdout
+    kept = run(script, PATH=path, HADOOP_USER_NAME="other").stdout
+    assert "name=other\n" in kept
