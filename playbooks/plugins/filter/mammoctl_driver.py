@@ -221,7 +221,7 @@ class _Choice:
                 continue
             self.refuse(
                 "the GPU at %s (%s) is of the generation '%s'" % (device["address"], device["id"], name),
-                "%s or newer, which the pinned TensorFlow has code for" % oldest,
+                "%s or newer, which the pinned TensorFlow and its cuDNN have code for" % oldest,
                 "Set cuda_install: never for this host, or take the card out of it.",
             )
         cards = sorted(found.values(), key=lambda card: (order + ["newer"]).index(card["name"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 VERSIONS = yaml.safe_load((ROOT / "playbooks/group_vars/all/versions.yml").read_text())
 CUDA = VERSIONS["mammoctl_versions"]["cuda"]
+# With a cuDNN before 9.11 in the lock, cards from Pascal on could be used.
+PASCAL = {**CUDA, "tensorflow": {**CUDA["tensorflow"], "oldest": "pascal"}}
 RELEASES = VERSIONS["mammoctl_versions"]["releases"]
 SETTINGS = yaml.safe_load((ROOT / "roles/cuda/defaults/main.yml").read_text())
 
@@ -84,8 +87,8 @@ def facts(*ids, arch="x86_64", distribution="debian", **node):
 
 @pytest.fixture
 def choose(driver):
-    def run(seen, release="debian12", **settings):
-        return driver.choose_driver(seen, release, {**SETTINGS, **settings}, CUDA)
+    def run(seen, release="debian12", versions=PASCAL, **settings):
+        return driver.choose_driver(seen, release, {**SETTINGS, **settings}, versions)
 
     return run
 
@@ -152,11 +155,22 @@ def test_arm64_is_refused_with_the_reason(choose):
     assert chosen["packages"] == []
 
 
-@pytest.mark.parametrize("device", ["0dc0", "102d", "13f2"])
+@pytest.mark.parametrize("device", ["0dc0", "102d", "13f2", "15f8", "1db4"])
 def test_cards_that_tensorflow_has_no_code_for_are_refused(choose, device):
-    problems = choose(facts(device))["problems"]
+    problems = choose(facts(device), versions=CUDA)["problems"]
     assert len(problems) == 1
-    assert "pascal or newer" in problems[0]["needed"]
+    assert "turing or newer" in problems[0]["needed"]
+    assert choose(facts("1eb8"), versions=CUDA)["problems"] == []
+
+
+def test_the_oldest_card_is_that_of_the_locked_cudnn():
+    for lock in (ROOT / "locks").glob("node-*-gpu.txt"):
+        text = lock.read_text()
+        major, minor = map(int, re.search(r"^nvidia-cudnn-cu12==(\d+)\.(\d+)", text, re.M).groups())
+        oldest = "turing" if (major, minor) >= (9, 11) else "pascal"
+        assert CUDA["tensorflow"]["oldest"] == oldest, lock.name
+        runtime = re.search(r"^nvidia-cuda-runtime-cu(\d+)==", text, re.M)[1]
+        assert CUDA["tensorflow"]["toolkit"].startswith(runtime + "."), lock.name
 
 
 @pytest.mark.parametrize(
