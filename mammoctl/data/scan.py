@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from mammoctl.data.about import NOTHING, About
+from mammoctl.data.collections import find_collection
 from mammoctl.data.formats import HEAD_BYTES, has_image_suffix, sniff
 from mammoctl.data.manifest import Manifest, Row, read_manifest
 from mammoctl.data.model import LABELS, Image, Scan
@@ -31,8 +32,9 @@ def scan_folder(
     """List the images of ``folder`` with their labels and patients, without decoding them.
 
     Args:
-        folder: holds the images; labels come from the manifest, else from the innermost folder
-            called ``benign`` or ``malignant`` (in any case) on an image's path.
+        folder: holds the images; labels come from the manifest, else from the description of a
+            known data set (`collections`), else from the innermost folder called ``benign`` or
+            ``malignant`` (in any case) on an image's path.
         manifest: a CSV file; by default ``manifest.csv`` in the folder when there is one.
         patient_pattern: a regular expression that finds the patient in a file's path (relative
             to the folder); its group ``patient``, or else its first group, is the patient.
@@ -47,11 +49,15 @@ def scan_folder(
     if manifest is None and (folder / "manifest.csv").is_file():
         manifest = folder / "manifest.csv"
     scan = Scan()
+    table = None
     if manifest is not None:
         table = read_manifest(manifest)
+    elif known := find_collection(folder):
+        table, scan.warnings = known.manifest, known.warnings
+    if table is not None:
         if table.has_patients and pattern:
             raise DataError(
-                f"both the manifest {manifest} and --patient-pattern say who the patients are",
+                f"both the manifest {table.path} and --patient-pattern say who the patients are",
                 hint="leave out --patient-pattern, or remove the column patient_id",
             )
         scan.patient_source = _source(table.has_patients, pattern)
