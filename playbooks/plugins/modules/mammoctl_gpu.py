@@ -20,7 +20,11 @@ options:
   hold: {description: Hold the driver's packages at their version., type: bool, default: false}
   ban: {description: The file that keeps nouveau away., type: path}
   libraries: {description: The file that names the toolkit's libraries for ldconfig., type: path}
-  reboot: {description: What to do where only a reboot helps., type: str, choices: [never, when_needed], default: never}
+  reboot:
+    description: What to do where only a reboot helps; after one that was done it fails.
+    type: str
+    choices: [never, when_needed, done]
+    default: never
   secure_boot: {description: Secure Boot is on., type: bool, default: false}
   python: {description: The environment's interpreter., type: path, default: /opt/mammoctl/env/bin/python}
   timeout_s: {description: Seconds for TensorFlow to list the GPUs., type: int, default: 300}
@@ -178,6 +182,12 @@ class Gpu:
     def reboot(self, reason):
         """Ask for a reboot, or fail with what the user has to do."""
         again = "run 'mammoctl provision' again"
+        if self.module.params["reboot"] == "done":
+            self.module.fail_json(
+                msg="The GPUs do not work after the reboot either: %s. Look on the host with 'sudo dmesg | grep -i -e "
+                "nvrm -e nvidia -e nouveau' and 'sudo dkms status'." % reason,
+                changed=bool(self.changed),
+            )
         if self.module.params["reboot"] == "never":
             self.module.fail_json(
                 msg="The GPUs need a reboot of the host: %s. Reboot it and %s, or set cuda_reboot: when_needed to have "
@@ -252,7 +262,7 @@ def main():
             "hold": {"type": "bool", "default": False},
             "ban": {"type": "path"},
             "libraries": {"type": "path"},
-            "reboot": {"type": "str", "choices": ["never", "when_needed"], "default": "never"},
+            "reboot": {"type": "str", "choices": ["never", "when_needed", "done"], "default": "never"},
             "secure_boot": {"type": "bool", "default": False},
             "python": {"type": "path", "default": "/opt/mammoctl/env/bin/python"},
             "timeout_s": {"type": "int", "default": 300},

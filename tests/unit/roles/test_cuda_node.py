@@ -444,3 +444,24 @@ def test_a_worker_that_registered_without_its_gpus_is_told(plugin):
     assert spark.differences({"workers": [alive]}, wanted) == ["a has 0 GPUs, declared are 2"]
     alive["resources"] = {"gpu": {"name": "gpu", "addresses": ["0", "1"]}}
     assert spark.differences({"workers": [alive]}, wanted) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ("never", "cuda_reboot: when_needed"),
+        ("when_needed", "a job runs on it"),
+        ("done", "do not work after the reboot either: because"),
+    ],
+)
+def test_what_is_said_where_a_reboot_is_not_done(gpu, ansible_module, monkeypatch, policy, told):
+    steps = gpu.Gpu(ansible_module(reboot=policy))
+    monkeypatch.setattr(steps, "running_jobs", lambda: {"mammoctl-job-"})
+    with pytest.raises(AssertionError, match=told):
+        steps.reboot("because")
+
+
+def test_a_reboot_that_is_allowed_is_left_to_the_playbook(gpu, ansible_module, monkeypatch):
+    steps = gpu.Gpu(ansible_module(reboot="when_needed"))
+    monkeypatch.setattr(steps, "running_jobs", set)
+    steps.reboot("because")
