@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import hashlib
 import importlib
 import tempfile
@@ -9,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mammotrain.errors import TrainError
+from mammotrain.errors import TrainError, UnusableInput
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,9 @@ class Backbone:
         module: module of `keras.applications` that has `preprocess_input`.
         builder: function of `keras.applications`.
         size: side of its input in pixels.
-        dimensions: length of the feature vector for each pooling it offers. `avg` is the average
-            of the last activation map; `blocks` the averages and maxima of the layers in `blocks`.
+        dimensions: length of the feature vector for each pooling it offers, the default first.
+            `avg` is the average of the last activation map; `blocks` the averages and maxima of
+            the layers in `blocks`; `texture` the logarithms of those of `texture`.
     """
 
     module: str
@@ -30,20 +33,23 @@ class Backbone:
     size: int = 224
     options: dict[str, Any] = field(default_factory=dict)
     blocks: tuple[str, ...] = ()
+    texture: tuple[str, ...] = ()
 
 
 BACKBONES: dict[str, Backbone] = {
     "vgg16": Backbone(
         "vgg16",
         "VGG16",
-        {"avg": 512, "blocks": 2560},
+        {"texture": 1536, "avg": 512, "blocks": 2560},
         blocks=("block3_pool", "block4_pool", "block5_pool"),
+        texture=("block3_pool", "block4_pool"),
     ),
     "vgg19": Backbone(
         "vgg19",
         "VGG19",
-        {"avg": 512, "blocks": 2560},
+        {"texture": 1536, "avg": 512, "blocks": 2560},
         blocks=("block3_pool", "block4_pool", "block5_pool"),
+        texture=("block3_pool", "block4_pool"),
     ),
     "resnet50": Backbone("resnet50", "ResNet50", {"avg": 2048}),
     "densenet121": Backbone("densenet", "DenseNet121", {"avg": 1024}),
@@ -53,6 +59,56 @@ BACKBONES: dict[str, Backbone] = {
         "mobilenet_v2", "MobileNetV2", {"avg": 1280}, options={"alpha": 0.35}
     ),
 }
+
+
+def find(name: str) -> Backbone:
+    """Return a backbone: one of BACKBONES, or any network of `keras.applications` by its name.
+
+    Case and underscores do not count: `efficientnet_b3` is EfficientNetB3.
+
+    Raises:
+        UnusableInput: there is none of this name.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    return _of_keras(name)
+
+
+@functools.cache
+def _of_keras(name: str) -> Backbone:
+    import keras
+
+    wanted = name.replace("_", "").lower()
+    builders = {entry.lower(): entry for entry in dir(keras.applications) if entry[0].isupper()}
+    if wanted not in builders:
+        near = difflib.get_close_matches(wanted, [*builders, *BACKBONES], n=1)
+        hint = f": did you mean {builders.get(near[0], near[0])}?" if near else ""
+        raise UnusableInput(f"keras.applications has no network {name!r}{hint}")
+    builder = builders[wanted]
+    module = next(
+        entry
+        for entry in sorted(dir(keras.applications))
+        if hasattr(getattr(keras.applications, entry), "preprocess_input")
+        and hasattr(getattr(keras.applications, entry), builder)
+    )
+    shape = (224, 224, 3)
+    try:
+        base = getattr(keras.applications, builder)(
+            weights=None, include_top=False, input_shape=shape
+        )
+    except ValueError as error:
+        raise UnusableInput(f"{builder} cannot be used with images of 224 pixels") from error
+    return Backbone(module, builder, {"avg": int(base.output.shape[-1])})
+
+
+def dimension(name: str, pooling: str) -> int:
+    """Return the length of a feature vector."""
+    return find(name).dimensions[pooling]
+
+
+def default_pooling(name: str) -> str:
+    """Return the pooling that is used where none is asked for."""
+    return next(iter(find(name).dimensions))
 
 
 def build_extractor(name: str, pooling: str, weights: Path | None, seed: int) -> Any:
@@ -73,7 +129,7 @@ def build_extractor(name: str, pooling: str, weights: Path | None, seed: int) ->
     """
     import keras
 
-    spec = BACKBONES[name]
+    spec = find(name)
     keras.utils.set_random_seed(seed)
     module = importlib.import_module(f"keras.applications.{spec.module}")
     shape = (spec.size, spec.size, 3)
@@ -88,10 +144,13 @@ def build_extractor(name: str, pooling: str, weights: Path | None, seed: int) ->
     if pooling == "avg":
         features = keras.layers.GlobalAveragePooling2D(name="features")(base(prepared))
     else:
-        stages = [base.get_layer(layer).output for layer in spec.blocks]
+        chosen = spec.blocks if pooling == "blocks" else spec.texture
+        stages = [base.get_layer(layer).output for layer in chosen]
         maps = keras.Model(base.input, stages, name=base.name)(prepared)
         pools = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-        features = keras.layers.Concatenate(name="features")([p()(m) for m in maps for p in pools])
+        features = keras.layers.Concatenate()([p()(m) for m in maps for p in pools])
+        if pooling == "texture":  # activations after ReLU: none is negative
+            features = keras.ops.log1p(features)
     return keras.Model(pixels, features, name=f"{name}_{pooling}")
 
 

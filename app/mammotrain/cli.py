@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mammotrain import __version__
-from mammotrain.backbones import BACKBONES
+from mammotrain.backbones import BACKBONES, default_pooling, find
 from mammotrain.decode import FITS
-from mammotrain.errors import TrainError
+from mammotrain.errors import TrainError, UnusableInput
 from mammotrain.events import Progress, log
 from mammotrain.loop import STRATEGIES
 
@@ -63,10 +63,17 @@ def _not_negative(text: str) -> float:
     return value
 
 
-def _epochs(text: str) -> int:
+def _whole(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError("0 or more")
+    return value
+
+
+def _folds(text: str) -> int:
+    value = int(text)
+    if value == 1 or value < 0:
+        raise argparse.ArgumentTypeError("0, or 2 and more")
     return value
 
 
@@ -99,7 +106,13 @@ def parser() -> argparse.ArgumentParser:
     add("--publish", metavar="URI", help="copy the results there as well")
     add("--progress", type=Path, metavar="FILE", help="append progress as JSON lines")
     group = new.add_argument_group("network").add_argument
-    group("--backbone", choices=sorted(BACKBONES), default="vgg16", help="default: vgg16")
+    group(
+        "--backbone",
+        default="vgg16",
+        metavar="NAME",
+        help=f"{', '.join(sorted(BACKBONES))}, or any other network of keras.applications. "
+        "Default: vgg16",
+    )
     group(
         "--weights",
         required=True,
@@ -110,10 +123,10 @@ def parser() -> argparse.ArgumentParser:
     group("--weights-sha256", type=_sha256, metavar="HEX", help="refuse any other weights")
     group(
         "--pooling",
-        choices=("avg", "blocks"),
-        default="avg",
+        choices=("texture", "avg", "blocks"),
         help="avg: average of the last map; blocks: averages and maxima of the last three blocks "
-        "(vgg16, vgg19). Default: avg",
+        "(vgg16, vgg19); texture: their logarithms in blocks 3 and 4 (vgg16, vgg19). Default: "
+        "texture where there is one, else avg",
     )
     group(
         "--fit",
@@ -132,20 +145,26 @@ def parser() -> argparse.ArgumentParser:
     group = new.add_argument_group("training").add_argument
     group("--epochs", type=_count, default=10, metavar="N", help="default: 10")
     group("--seed", type=int, default=0, metavar="N", help="of everything random. Default: 0")
-    group("--head-units", type=_count, default=256, metavar="N", help="default: 256")
+    group(
+        "--head-units",
+        type=_whole,
+        default=0,
+        metavar="N",
+        help="of a hidden layer; 0: none, a logistic regression. Default: 0",
+    )
     group("--head-batch", type=_count, default=32, metavar="N", help="default: 32")
-    group("--dropout", type=_fraction, default=0.5, metavar="SHARE", help="default: 0.5")
+    group("--dropout", type=_fraction, default=0.0, metavar="SHARE", help="default: 0")
     group("--learning-rate", type=_positive, default=1e-3, metavar="RATE", help="default: 0.001")
     group(
         "--l2",
         type=_not_negative,
-        default=0.0,
+        default=0.02,
         metavar="WEIGHT",
-        help="of the head's squared kernels in the loss. Default: 0",
+        help="of the head's squared kernels in the loss. Default: 0.02",
     )
     group(
         "--patience",
-        type=_epochs,
+        type=_whole,
         default=0,
         metavar="N",
         help="stop after N epochs without a better validation AUC and use the head of the best "
@@ -181,6 +200,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="share of the patients. Default: 0.2",
     )
+    group(
+        "--folds",
+        type=_folds,
+        default=0,
+        metavar="N",
+        help="cross-validate as well: N heads, each judged on patients it has not seen. Default: 0",
+    )
     group("--test", type=_fraction, default=0.0, metavar="SHARE", help="default: 0, no test part")
     group("--bootstrap", type=_count, default=1000, metavar="N", help="draws. Default: 1000")
     add("--version", action="version", version=f"mammotrain {__version__}")
@@ -194,9 +220,15 @@ def _interrupt(*_: object) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the application and return its exit code."""
     options = parser().parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if options.validation + options.test >= 1.0:
         parser().error("--validation and --test leave nobody to train on")
-    if options.pooling not in BACKBONES[options.backbone].dimensions:
+    try:
+        options.pooling = options.pooling or default_pooling(options.backbone)
+        offered = find(options.backbone).dimensions
+    except UnusableInput as error:
+        parser().error(str(error))
+    if options.pooling not in offered:
         parser().error(f"--pooling {options.pooling} is not offered by {options.backbone}")
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
@@ -205,7 +237,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Py4J logs a traceback, as the root logger, for a call that an interrupt cuts short.
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda record: "while sending command" not in record.getMessage())
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     progress = Progress(options.progress)
     signal.signal(signal.SIGTERM, _interrupt)
     try:

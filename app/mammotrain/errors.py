@@ -11,3 +11,7 @@ class UnusableInput(TrainError):
     """Nothing meaningful can be trained on this data set. Exit code 2."""
 
     exit_code = 2
+
+
+class LeakError(TrainError):
+    """A patient on both sides of a split: the metrics would be too good."""

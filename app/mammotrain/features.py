@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mammotrain.backbones import BACKBONES, build_extractor, file_sha256
+from mammotrain.backbones import build_extractor, dimension, file_sha256
 from mammotrain.cache import COLUMNS, FeatureKey, FeatureRows, read_features
 from mammotrain.decode import Picture, Reject, check_checksum, decode
 from mammotrain.errors import TrainError
@@ -231,8 +231,8 @@ def compute_features(
         # Version 2 of the committer publishes each task's file as the task ends: what is done
         # stays done if the driver dies.
         result.write.option("mapreduce.fileoutputcommitter.algorithm.version", "2").parquet(run)
-    dimension = BACKBONES[settings.key.backbone].dimensions[settings.key.pooling]
-    return read_features(spark, run, missing, dimension)
+    length = dimension(settings.key.backbone, settings.key.pooling)
+    return read_features(spark, run, missing, length)
 
 
 @contextlib.contextmanager

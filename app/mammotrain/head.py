@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mammotrain.backbones import BACKBONES, build_extractor
+from mammotrain.backbones import build_extractor, find
 from mammotrain.errors import TrainError
 from mammotrain.loop import Floats, HeadOptions, Labels
 from mammotrain.metrics import accuracy, auc, cross_entropy
@@ -17,7 +17,7 @@ Part = tuple[Floats, Labels]
 
 
 def build_head(features: Floats, options: HeadOptions) -> Any:
-    """Build the head: standardise, dense, dropout, one sigmoid.
+    """Build the head: standardise, dense (where there are units), dropout, one sigmoid.
 
     Args:
         features: training features (n, dimension); their mean and variance are stored in it.
@@ -33,15 +33,16 @@ def build_head(features: Floats, options: HeadOptions) -> Any:
     layers = keras.layers
     # A feature that never changes in training says nothing: it must not explode elsewhere.
     spread[spread < 1e-6] = 1e6
-    hidden: list[Any] = []
-    if options.units:
-        hidden += [layers.Dense(options.units, activation="relu"), layers.Dropout(options.dropout)]
+    hidden = [layers.Dense(options.units, activation="relu")] if options.units else []
+    # Nothing learnt yet means an even chance: a random start would take many epochs to fade.
+    start = "glorot_uniform" if options.units else "zeros"
     return keras.Sequential(
         [
             keras.Input((features.shape[1],), name="features"),
             layers.Normalization(mean=features.mean(axis=0, dtype=np.float64), variance=spread),
             *hidden,
-            layers.Dense(1, activation="sigmoid", name="malignant"),
+            layers.Dropout(options.dropout),
+            layers.Dense(1, activation="sigmoid", name="malignant", kernel_initializer=start),
         ],
         name="head",
     )
@@ -110,7 +111,7 @@ def save_model(
     keras.backend.clear_session()
     if len(samples) == 0:
         return None
-    size = BACKBONES[backbone].size
+    size = find(backbone).size
     loaded = keras.models.load_model(path)
     pixels = samples.reshape(-1, size, size, 3).astype(np.float32)
     whole = predict(loaded, pixels, batch=4)

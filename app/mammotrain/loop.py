@@ -7,6 +7,7 @@ ranks' gradients is the gradient of the whole batch.
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class HeadOptions:
 
     Attributes:
         units: of the hidden layer; 0 for none (logistic regression).
-        dropout: share of the hidden activations that a step drops.
+        dropout: share of the hidden activations, or of the features, that a step drops.
         l2: weight of the squared kernels in the loss.
         learning_rate: of Adam.
         epochs: passes over the training images.
@@ -45,6 +46,20 @@ class HeadOptions:
     batch: int = 32
     patience: int = 0
     seed: int = 0
+
+
+def head_options(options: argparse.Namespace) -> HeadOptions:
+    """Return what the command line says about the head."""
+    return HeadOptions(
+        units=options.head_units,
+        dropout=options.dropout,
+        l2=options.l2,
+        learning_rate=options.learning_rate,
+        epochs=options.epochs,
+        batch=options.head_batch,
+        patience=options.patience,
+        seed=options.seed,
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mammotrain import report, session
 from mammotrain.averaging import averaging_epochs
-from mammotrain.backbones import BACKBONES, file_sha256, is_legacy_format
+from mammotrain.backbones import file_sha256, find, is_legacy_format
 from mammotrain.cache import FeatureKey, read_features
 from mammotrain.checkpoint import Checkpoints, History, identity
 from mammotrain.dataset import LABELS, Image, Reject, check_usable, read_dataset
@@ -22,7 +22,9 @@ from mammotrain.errors import TrainError
 from mammotrain.events import Progress
 from mammotrain.features import ExtractSettings, compute_features, sample_pixels
 from mammotrain.head import Part, save_model
-from mammotrain.loop import HeadOptions
+from mammotrain.loop import HeadOptions, head_options
+from mammotrain.model_card import as_markdown, model_card
+from mammotrain.page import report_page
 from mammotrain.results import metrics_of, summary, timings_of
 from mammotrain.split import split
 from mammotrain.state import State
@@ -74,9 +76,9 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
             metrics = metrics_of(state, parts, model)
         with progress.stage("report"):
             _report(state, model, history, metrics)
-        report.write_json(
-            options.output / "timings.json", timings_of(state, time.monotonic() - begin)
-        )
+        timings = timings_of(state, time.monotonic() - begin)
+        report.write_json(options.output / "timings.json", timings)
+        _pages(state, history, metrics, timings)
         if options.publish:
             storage.publish(options.output, options.publish)
     progress.emit("result", "report", metrics=metrics, output=str(options.output))
@@ -95,7 +97,7 @@ def _read(
     key = FeatureKey(
         backbone=options.backbone,
         pooling=options.pooling,
-        size=BACKBONES[options.backbone].size,
+        size=find(options.backbone).size,
         weights=file_sha256(weights) if weights else f"random:{options.seed}",
         preprocessing=PREPROCESSING_VERSION,
         fit=options.fit,
@@ -240,20 +242,6 @@ def _train(
     return parts, model, history
 
 
-def head_options(options: argparse.Namespace) -> HeadOptions:
-    """Return what the command line says about the head."""
-    return HeadOptions(
-        units=options.head_units,
-        dropout=options.dropout,
-        l2=options.l2,
-        learning_rate=options.learning_rate,
-        epochs=options.epochs,
-        batch=options.head_batch,
-        patience=options.patience,
-        seed=options.seed,
-    )
-
-
 def _epochs(state: State, spark: Any, train: Part, head: HeadOptions) -> Epochs:
     """Return the epochs of the strategy that was asked for."""
     options, ranks = state.options, max(1, sum(state.executors.values()))
@@ -270,6 +258,17 @@ def _epochs(state: State, spark: Any, train: Part, head: HeadOptions) -> Epochs:
 
         return averaging_epochs(spark, train, head, ranks, skipped)
     return local_epochs(head)
+
+
+def _pages(
+    state: State, history: History, metrics: dict[str, Any], timings: dict[str, Any]
+) -> None:
+    output = state.options.output
+    card = model_card(metrics, timings)
+    report.write_json(output / "model_card.json", card)
+    (output / "model_card.md").write_text(as_markdown(card), encoding="utf-8")
+    page = report_page(card, metrics, history, timings, state.rejects)
+    (output / "report.html").write_text(page, encoding="utf-8")
 
 
 def _report(state: State, model: Any, history: History, metrics: dict[str, Any]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections import Counter
 from dataclasses import asdict
+from importlib import metadata
 from typing import Any
 
 from mammotrain import __version__
 from mammotrain.assess import assess, choose, compare
+from mammotrain.crossval import cross_validate
 from mammotrain.dataset import Image
 from mammotrain.head import predict
+from mammotrain.loop import head_options
 from mammotrain.metrics import evaluate
 from mammotrain.state import State
 
@@ -33,6 +37,9 @@ def metrics_of(state: State, parts: dict[str, list[Image]], model: Any) -> dict[
         if name != "train":
             found[name].update(compare(parts["train"], images, scores[name], **drawn))
         state.progress.advance("evaluate", number, len(parts))
+    validated = None
+    if options.folds:
+        validated = cross_validate(state, head_options(options), options.folds)
     return {
         "schema": 1,
         "application": f"mammotrain {__version__}",
@@ -77,6 +84,7 @@ def metrics_of(state: State, parts: dict[str, list[Image]], model: Any) -> dict[
         "threshold": 0.5,
         "chosen": asdict(chosen),
         "bootstrap": {"rounds": options.bootstrap, "unit": "patient", "level": 0.95},
+        **({"cross_validation": validated} if validated else {}),
         **found,
     }
 
@@ -105,6 +113,7 @@ def timings_of(state: State, total: float) -> dict[str, Any]:
     return {
         "schema": 1,
         "driver": platform.node(),
+        "environment": environment(),
         "total_seconds": round(total, 3),
         "stages": {name: round(value, 3) for name, value in state.progress.seconds.items()},
         "executors": state.executors,
@@ -117,6 +126,16 @@ def timings_of(state: State, total: float) -> dict[str, Any]:
             "nodes": nodes,
         },
     }
+
+
+def environment() -> dict[str, str]:
+    """Return the versions of what the run stands on."""
+    names = ("keras", "numpy", "pydicom", "pyspark", "tensorflow", "tensorflow-cpu")
+    found = {"mammotrain": __version__, "python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def summary(metrics: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from mammotrain.dataset import Image
-from mammotrain.errors import UnusableInput
+from mammotrain.errors import LeakError, UnusableInput
 
 PARTS = ("train", "validation", "test")
 
@@ -60,12 +60,35 @@ def split(
     return result
 
 
+def folds(images: Sequence[Image], count: int, seed: int) -> list[list[Image]]:
+    """Cut images into parts of about equal numbers of patients, for cross-validation.
+
+    Patients of both strata (see `split`) are dealt out in the order of `rank`.
+
+    Raises:
+        UnusableInput: a stratum has fewer patients than there are parts.
+    """
+    ill = {image.patient_id for image in images if image.label == 1}
+    everyone = {image.patient_id for image in images}
+    fold_of: dict[str, int] = {}
+    for stratum, name in ((ill, "with"), (everyone - ill, "without")):
+        if len(stratum) < count:
+            raise UnusableInput(
+                f"{len(stratum)} patients {name} a malignant image cannot be cut into {count} "
+                "folds: use fewer --folds"
+            )
+        order = sorted(stratum, key=lambda patient: (rank(seed, patient), patient))
+        fold_of.update({patient: place % count for place, patient in enumerate(order)})
+    ordered = sorted(images, key=lambda image: image.image_id)
+    return [[i for i in ordered if fold_of[i.patient_id] == number] for number in range(count)]
+
+
 def check_split(parts: Mapping[str, Sequence[Image]]) -> None:
     """Refuse a split that leaks or cannot be trained on.
 
     Raises:
         UnusableInput: a part is empty, or training would see one class only.
-        AssertionError: a patient is in two parts.
+        LeakError: a patient is in two parts.
     """
     seen: dict[str, str] = {}
     for part, images in parts.items():
@@ -73,6 +96,6 @@ def check_split(parts: Mapping[str, Sequence[Image]]) -> None:
             raise UnusableInput(f"too few patients: nobody is left for the {part} part")
         for image in images:
             if seen.setdefault(image.patient_id, part) != part:
-                raise AssertionError("a patient is in two parts of the split")
+                raise LeakError("a patient is in two parts of the split")
     if len({image.label for image in parts["train"]}) < 2:
         raise UnusableInput("too few patients: the training part has one class only")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mammotrain.backbones import BACKBONES
+from mammotrain.backbones import dimension
 from mammotrain.cache import FeatureKey, FeatureRows
 from mammotrain.dataset import Dataset, Image, Reject
 from mammotrain.events import Progress
@@ -63,7 +63,7 @@ class State:
     @property
     def dimension(self) -> int:
         """Length of a feature vector."""
-        return BACKBONES[self.key.backbone].dimensions[self.key.pooling]
+        return dimension(self.key.backbone, self.key.pooling)
 
     @property
     def parts(self) -> int:

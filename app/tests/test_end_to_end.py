@@ -70,6 +70,7 @@ def test_all_results_are_there_and_published(first):
     names = {
         *("model.keras", "metrics.json", "history.json", "accuracy.png", "loss.png"),
         *("rejects.csv", "timings.json"),
+        *("report.html", "model_card.json", "model_card.md"),
     }
     assert {path.name for path in (folder / "one").iterdir()} == names
     assert {p.name for p in (folder / "published" / "job").iterdir() if p.name[0] != "."} == names
@@ -137,7 +138,9 @@ def test_the_saved_model_takes_plain_pixels(first):
 def test_no_name_of_a_patient_is_in_any_text(first):
     folder, _, _, events = first
     texts = json.dumps(events) + "".join(
-        path.read_text() for path in (folder / "one").iterdir() if path.suffix in (".json", ".csv")
+        path.read_text()
+        for path in (folder / "one").iterdir()
+        if path.suffix in (".json", ".csv", ".md", ".html")
     )
     assert "Secret" not in texts
     assert "pat0" not in texts

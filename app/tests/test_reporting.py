@@ -57,7 +57,9 @@ NEEDED = ["--data", "d", "--features", "f", "--output", "o", "--weights", "none"
     [
         (["--validation", "0.6", "--test", "0.5"], "leave nobody"),
         (["--pooling", "blocks", "--backbone", "mobilenet_v2_035"], "not offered"),
-        (["--backbone", "unknown"], "invalid choice"),
+        (["--ports", "9-1"], "7260-7276"),
+        (["--folds", "1"], "2 and more"),
+        (["--l2", "-1"], "0 or more"),
         (["--weights-sha256", "abc"], "64 hexadecimal"),
         (["--epochs", "0"], "1 or more"),
         (["--validation", "1"], "from 0"),
@@ -106,3 +108,103 @@ def test_addresses():
     assert has_scheme("file:/a")
     assert not has_scheme("/a/b:c")
     assert not has_scheme("weights.h5")
+
+
+def test_unknown_backbones_name_a_near_one(capsys):
+    pytest.importorskip("keras")
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*NEEDED, "--backbone", "resnet5o"])
+    assert caught.value.code == 2
+    assert "ResNet50" in capsys.readouterr().err
+
+
+PART = {
+    "images": 20,
+    "patients": 9,
+    "auc": 0.71,
+    "auc_interval_95": [0.6, 0.8],
+    "accuracy": 0.7,
+    "majority_class_accuracy": 0.6,
+    "groups": {
+        "view": {"CC": {"images": 10, "malignant": 4, "auc": None, "auc_interval_95": None}}
+    },
+}
+METRICS = {
+    "application": "mammotrain 1",
+    "meaningful": True,
+    "warnings": ["<b>careful</b>"],
+    "seed": 0,
+    "epochs": 3,
+    "backbone": "vgg16",
+    "weights": "abc",
+    "features": {"pooling": "avg", "fit": "crop", "dimension": 512},
+    "head": {"units": 0},
+    "training": {"strategy": "local", "epoch": 3},
+    "data": {"images": 40, "patients": 18, "benign": 30, "malignant": 10, "rejected": 2},
+    "split": {"by": "patient", "parts": ["train", "validation"]},
+}
+
+
+def documents():
+    import numpy as np
+    from mammotrain.assess import assess, choose
+    from mammotrain.dataset import Image
+
+    rng = np.random.default_rng(0)
+    images = [Image(f"i{n}", f"p{n // 2}", n % 2, str(n)) for n in range(20)]
+    scores = rng.random(20)
+    chosen = choose("validation", [image.label for image in images], scores)
+    part = {**PART, **assess(images, scores, chosen, rounds=20, seed=0)}
+    metrics = {**METRICS, "validation": part, "chosen": {"part": "validation"}}
+    timings = {
+        "stages": {"read": 1.0},
+        "environment": {"python": "3.11"},
+        "features": {
+            "nodes": {
+                "a": {"tasks": 1, "images": 2, "images_per_second": 3.0, "python_peak_mb": 900}
+            }
+        },
+    }
+    return metrics, timings
+
+
+def test_the_model_card_says_what_it_is_for_and_how_good_it_is():
+    from mammotrain.model_card import as_markdown, model_card
+
+    metrics, timings = documents()
+    card = model_card(metrics, timings)
+    assert card["intended_use"] == "research only"
+    assert card["evaluation"]["part"] == "validation"
+    text = as_markdown(card)
+    assert "research only" in text
+    assert "0.710 (0.600 to 0.800)" in text
+    assert "| CC | 10 | 4 | - |" in text
+    json.dumps(card)
+
+
+def test_the_page_needs_nothing_but_itself_and_escapes_what_it_is_given():
+    from html.parser import HTMLParser
+
+    from mammotrain.model_card import model_card
+    from mammotrain.page import report_page
+
+    metrics, timings = documents()
+    history = {"accuracy": [0.5, 0.6], "loss": [0.7, 0.6], "auc": [0.5, 0.7]}
+    rejects = [Reject("bad-1", "<script>")]
+    page = report_page(model_card(metrics, timings), metrics, history, timings, rejects)
+    seen = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            seen.append((tag, dict(attrs)))
+
+    Reader().feed(page)
+    tags = [tag for tag, _ in seen]
+    assert not {"script", "link", "iframe"} & set(tags)
+    assert "b" in tags  # the page's own
+    assert "&lt;b&gt;careful" in page
+    pictures = [attrs["src"] for tag, attrs in seen if tag == "img"]
+    assert len(pictures) == 6
+    assert all(source.startswith("data:image/png;base64,") for source in pictures)
+    assert "http" not in page
+    assert "bad-1" in page

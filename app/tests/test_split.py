@@ -1,7 +1,7 @@
 import pytest
 from mammotrain.dataset import Image, Row, check_usable, sort_out
-from mammotrain.errors import UnusableInput
-from mammotrain.split import check_split, split
+from mammotrain.errors import LeakError, UnusableInput
+from mammotrain.split import check_split, folds, split
 
 IMAGES = [
     Image(f"i{p}-{k}", f"p{p}", int(p % 3 == 0 and k < 2), f"{p}-{k}")
@@ -46,8 +46,22 @@ def test_small_strata_still_reach_every_part():
     assert sum(image.label for image in parts["validation"]) == 1
 
 
+def test_folds_hold_every_patient_once_and_both_classes():
+    parts = folds(IMAGES, 5, 0)
+    groups = [patients(part) for part in parts]
+    assert sum(len(group) for group in groups) == len(set.union(*groups)) == 60
+    ill = {image.patient_id for image in IMAGES if image.label}
+    assert [len(group & ill) for group in groups] == [4] * 5
+    assert folds(IMAGES[::-1], 5, 0) == parts != folds(IMAGES, 5, 1)
+
+
+def test_more_folds_than_patients_are_refused():
+    with pytest.raises(UnusableInput, match=r"20 patients with a malignant image .* 21 folds"):
+        folds(IMAGES, 21, 0)
+
+
 def test_a_leak_is_refused():
-    with pytest.raises(AssertionError, match="two parts"):
+    with pytest.raises(LeakError, match="two parts"):
         check_split({"train": IMAGES[:4], "validation": IMAGES[:1]})
 
 

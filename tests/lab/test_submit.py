@@ -20,6 +20,7 @@ MASTER = NODES[0]
 FILES = {
     *("model.keras", "metrics.json", "history.json", "accuracy.png", "loss.png"),
     *("rejects.csv", "timings.json", "job.log"),
+    *("report.html", "model_card.json", "model_card.md"),
 }
 HDFS = "/opt/mammoctl/bin/hdfs dfs"
 # a small backbone with random weights: what is tried here is the way, not the result
