@@ -54,31 +54,24 @@ def check(
 
 def _show(report: Report) -> None:
     from mammoctl import console, findings
+    from mammoctl.columns import Column, grid
 
-    rows: list[list[object]] = []
+    rows = []
     for name, host in report.cluster.hosts.items():
         seen = report.facts.get(name)
-        count = sum(name in one.host.split(", ") for one in report.findings) or "-"
+        count = str(sum(name in one.host.split(", ") for one in report.findings) or "-")
         if seen is None:
             rows.append([name, host.address, "not reached", "", "", "", "", "", count])
             continue
         free, memory = f"{seen.free_mb / 1024:.0f}", f"{seen.memory_mb / 1024:.1f}"
         rows.append(
-            [name, host.address, seen.release, seen.python or "none", seen.cores, memory, free,
-             seen.gpus or "-", count]
+            [name, host.address, seen.release, seen.python or "none", str(seen.cores), memory,
+             free, str(seen.gpus or "-"), count]
         )  # fmt: skip
-    columns = [
-        "host",
-        "address",
-        "system",
-        "Python",
-        "cores",
-        "GiB",
-        "GiB free",
-        "GPUs",
-        "findings",
-    ]
-    console.table("", columns, rows)
+    titles = ("host", "address", "system", "Python", "cores", "GiB", "GiB free", "GPUs", "findings")
+    spare = (0, 3, 0, 1, 2, 1, 1, 2, 0)
+    table = [Column(*part) for part in zip(titles, zip(*rows, strict=True), spare, strict=True)]
+    console.show(grid(table, console.width()))
     for line in findings.lines(one for one in report.findings if one.grave):
         console.result(line)
     remarks = [one for one in report.findings if not one.grave]

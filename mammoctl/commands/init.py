@@ -172,26 +172,29 @@ def _confirm_keys(keys: Sequence[HostKey], accept_new: bool, as_json: bool) -> N
 
 def _show(plan: Plan) -> None:
     from mammoctl import console
+    from mammoctl.columns import Column, grid
 
     rows = []
     for draft in plan.drafts:
         machine, duty = plan.machines[draft.name], plan.duties[draft.name]
         disk = max(machine.disks, key=lambda one: one.free_mb, default=None)
         rows.append(
-            [
+            (
                 draft.name,
                 draft.address,
                 machine.release,
-                machine.cores,
+                str(machine.cores),
                 f"{machine.memory_mb / 1024:.1f}",
                 f"{disk.free_mb / 1024:.0f} on {disk.path}" if disk else "",
-                machine.gpus or "-",
+                str(machine.gpus or "-"),
                 "+".join(["master"] * duty.master + ["worker"] * duty.worker) or "nothing",
                 f"{duty.heap_mb} MiB" if duty.worker else "-",
-            ]
+            )
         )
-    columns = ("host", "address", "system", "cores", "GiB", "GiB free", "GPUs", "duty", "heap")
-    console.table("", columns, rows)
+    titles = ("host", "address", "system", "cores", "GiB", "GiB free", "GPUs", "duty", "heap")
+    spare = (0, 2, 1, 1, 0, 1, 1, 0, 3)
+    table = [Column(*part) for part in zip(titles, zip(*rows, strict=True), spare, strict=True)]
+    console.show(grid(table, console.width()))
 
 
 def register(app: typer.Typer) -> None:

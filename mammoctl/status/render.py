@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mammoctl import findings
+from mammoctl.columns import Column, grid
 from mammoctl.status.judge import duties
 from mammoctl.status.node import NodeState
 
@@ -16,13 +16,7 @@ if TYPE_CHECKING:
     from mammoctl.status.gather import ClusterState
     from mammoctl.status.master import Job
 
-Column = tuple[str, list[str], int]
-"""Title, cells, and how soon it may be left out where there is no room (0: never)."""
-
 _GIB = 1024
-_GAP = 2
-_PIPE_WIDTH = 140
-"""Columns of text where nobody tells how many there are."""
 
 
 def headline(state: ClusterState) -> str:
@@ -97,47 +91,22 @@ def columns(state: ClusterState) -> list[Column]:
             )
         )
     cells = [list(column) for column in zip(*rows, strict=True)]
-    table = list(zip(titles, cells, spare, strict=True))
-    return [c for c in table if c[0] != "GPU" or any(cell.strip("-") for cell in c[1])]
-
-
-def fit(table: Sequence[Column], width: int) -> list[Column]:
-    """Leave out columns, the most dispensable first, until the rest fits into ``width``."""
-    kept = list(table)
-    while sum(_width(column) + _GAP for column in kept) > width:
-        last = max(kept, key=lambda column: column[2])
-        if last[2] == 0:
-            break
-        kept.remove(last)
-    return kept
-
-
-def _width(column: Column) -> int:
-    return max(len(cell) for cell in [column[0], *column[1]])
+    table = [Column(*parts) for parts in zip(titles, cells, spare, strict=True)]
+    return [c for c in table if c.title != "GPU" or any(cell.strip("-") for cell in c.cells)]
 
 
 def view(state: ClusterState, width: int | None) -> RenderableType:
     """Return the whole screen for a terminal of ``width`` columns; None where there is none."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    def grid(table: Sequence[Column]) -> Table:
-        drawn = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold cyan")
-        for title, _cells, _spare in table:
-            drawn.add_column(title, overflow="fold")
-        for row in zip(*(cells for _title, cells, _spare in table), strict=True):
-            drawn.add_row(*(Text(cell, style=_STYLES.get(cell.split(" ")[0], "")) for cell in row))
-        return drawn
-
-    width = width or _PIPE_WIDTH
     parts: list[RenderableType] = [Text(headline(state), style="bold" if state.ok else "bold red")]
     parts += [Text(line) for line in summary(state)]
-    parts += ["", grid(fit(columns(state), width))]
+    parts += ["", grid(columns(state), width, _STYLES)]
     if state.applications:
-        parts += ["", grid(fit(_applications(state), width))]
+        parts += ["", grid(_applications(state), width, _STYLES)]
     if state.jobs:
-        parts += ["", grid(fit(_jobs(state.jobs), width))]
+        parts += ["", grid(_jobs(state.jobs), width, _STYLES)]
     if state.findings:
         parts += ["", *(Text(line) for line in findings.lines(state.findings))]
     return Group(*parts)
@@ -198,11 +167,11 @@ def _span(seconds: float) -> str:
 def _applications(state: ClusterState) -> list[Column]:
     apps = state.applications
     return [
-        ("application", [app.name for app in apps], 0),
-        ("state", [app.state.lower() for app in apps], 0),
-        ("cores", [str(app.cores) for app in apps], 0),
-        ("memory of each", [f"{app.memory_mb} MiB" for app in apps], 1),
-        ("for", [_span(app.seconds) for app in apps], 1),
+        Column("application", [app.name for app in apps], 0),
+        Column("state", [app.state.lower() for app in apps], 0),
+        Column("cores", [str(app.cores) for app in apps], 0),
+        Column("memory of each", [f"{app.memory_mb} MiB" for app in apps], 1),
+        Column("for", [_span(app.seconds) for app in apps], 1),
     ]
 
 
@@ -216,9 +185,9 @@ def _jobs(jobs: list[Job]) -> list[Column]:
         return _span((job.finished_at or time.time()) - job.started_at)
 
     return [
-        ("job", [job.id for job in jobs], 0),
-        ("state", [job.state for job in jobs], 0),
-        ("data", [job.data for job in jobs], 2),
-        ("submitted", [when(job.submitted_at) for job in jobs], 1),
-        ("took", [took(job) for job in jobs], 1),
+        Column("job", [job.id for job in jobs], 0),
+        Column("state", [job.state for job in jobs], 0),
+        Column("data", [job.data for job in jobs], 2),
+        Column("submitted", [when(job.submitted_at) for job in jobs], 1),
+        Column("took", [took(job) for job in jobs], 1),
     ]

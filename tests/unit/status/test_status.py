@@ -12,7 +12,7 @@ from status_support import JMX, RECORD, SPARK, WORKER, FakeNodes, answer, look
 from typer.testing import CliRunner
 
 from mammoctl import cluster as clusters
-from mammoctl import findings, spark_master
+from mammoctl import columns, findings, spark_master
 from mammoctl.cli import app
 from mammoctl.errors import ConnectionFailed, RemoteError
 from mammoctl.status import document, gather, judge, master, node, render
@@ -191,8 +191,7 @@ def test_the_screen(snapshot, monkeypatch):
 @pytest.mark.parametrize("width", [30, 50, 70, 100])
 def test_a_narrow_terminal_gets_fewer_columns(width):
     state = look()
-    table = render.fit(render.columns(state), width)
-    titles = [title for title, _cells, _spare in table]
+    titles = [column.title for column in columns.fit(render.columns(state), width)]
     assert {"node", "state", "services"} <= set(titles)
     assert ("duty" in titles) == (width >= 70)
     assert ("load" in titles) == (width == 100)
