@@ -51,6 +51,13 @@ def hosts_yaml(
     lines += [
         "    # The smallest heap is what every executor gets (docs/roles.md, Memory of a node)."
     ]
+    heap_of = {name: duty.heap_mb for name, duty in duties.items() if duty.worker}
+    others = [heap for name, heap in heap_of.items() if name != master]
+    if others and master in heap_of and 2 * heap_of[master] < min(others):
+        lines += [
+            f"    # Without {master} among them it would be {min(others)} MiB instead of",
+            f"    # {heap_of[master]}, on {len(others)} instead of {len(heap_of)} workers.",
+        ]
     lines += ["    spark_workers:", "      hosts:"]
     for name, duty in duties.items():
         if duty.worker:

@@ -136,6 +136,19 @@ def test_the_heap_is_what_the_role_says():
     assert f"{duties['a'].heap_mb} MiB on a node that is master and worker" in text
 
 
+def test_a_master_that_makes_all_executors_small_is_told():
+    drafts = [Draft(name, f"10.0.0.{number}", LOGIN) for number, name in enumerate("abc", 1)]
+
+    def text(memory_mb):
+        machines = {one.name: machine(memory_mb) for one in drafts}
+        return write.hosts_yaml(drafts, machines, choose.choose(machines))
+
+    small = choose.choose({"a": machine(6144), "b": machine(6144)})
+    assert f"Without a among them it would be {small['b'].heap_mb} MiB instead of" in text(6144)
+    assert f"# {small['a'].heap_mb}, on 2 instead of 3 workers." in text(6144)
+    assert "Without" not in text(64000)
+
+
 def test_look():
     seen = look.parse(
         "disk=ext4 100000000 51200000 /\ndisk=xfs 2000000000 1900000000 /data disk\n"
