@@ -40,6 +40,7 @@ def judge(state: ClusterState) -> list[Finding]:
         if isinstance(seen, NodeState) and seen.record:
             found += list(_machine(name, seen, seen.record))
     if state.record:
+        found += list(_blocks(state, state.record))
         found += list(_versions(state, state.record))
         if "jobs" in state.unanswered:
             found.append(of_error(state.cluster.master.name, state.unanswered["jobs"]))
@@ -143,17 +144,20 @@ def _hdfs(state: ClusterState, record: ClusterFile) -> Iterator[Finding]:
         return
     if state.hdfs.safe_mode:
         yield Finding(where, "HDFS is in safe mode: nothing can be written", "wait, or start all")
-    if state.hdfs.missing_blocks:
-        yield Finding(
-            where,
-            f"HDFS misses {state.hdfs.missing_blocks} blocks: files cannot be read",
-            "start the nodes that are down; what stays missing is lost: push it again",
-        )
     for name, worker in record.workers.items():
         live = name in state.hdfs.live or worker.address in state.hdfs.live
         if not live and not _down(state, name, "hdfs-datanode"):
             mend = f"mammoctl restart --node {name}"
             yield Finding(name, "its DataNode is not live for the NameNode", mend)
+
+
+def _blocks(state: ClusterState, record: ClusterFile) -> Iterator[Finding]:
+    if state.hdfs and state.hdfs.missing_blocks:
+        yield Finding(
+            record.master.host,
+            f"HDFS misses {state.hdfs.missing_blocks} blocks: files cannot be read",
+            "start the nodes that are down; what stays missing is lost: push it again",
+        )
 
 
 def _versions(state: ClusterState, record: ClusterFile) -> Iterator[Finding]:

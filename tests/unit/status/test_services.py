@@ -6,7 +6,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from status_support import JOB, SPARK, WORKER, FakeNodes, answer, look
+from status_support import JMX, JOB, SPARK, WORKER, FakeNodes, answer, look
 from typer.testing import CliRunner
 
 from mammoctl import services
@@ -93,10 +93,12 @@ def test_what_does_not_come_up_is_told():
     assert caught.value.details[0] == "n2: spark-worker failed (3 restarts)"
 
 
-def test_a_full_disk_does_not_keep_a_start_from_ending():
+def test_a_full_disk_or_lost_data_does_not_keep_a_start_from_ending():
     full = look(n2=answer(disk="100000 95000 5000 /", **WORKER))
-    assert not full.ok
-    services.run(look(), ["n1", "n2"], "start", Playbooks(), looks(full), wait_s=0)
+    lost = look(pages={"json": SPARK, "jmx": {"beans": [{**JMX, "NumberOfMissingBlocks": 4}]}})
+    for state in (full, lost):
+        assert not state.ok
+        services.run(look(), ["n1", "n2"], "start", Playbooks(), looks(state), wait_s=0)
 
 
 def test_stop_leaves_the_guard():
