@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,27 @@ def test_what_keeps_a_hosts_clock_right(plugin, monkeypatch, tmp_path):
     assert facts.time_service() == "chrony.service"
     systemctl.write_text("#!/bin/sh\nexit 1\n")
     assert facts.time_service() == ""
+
+
+HOST_PROGRAMS = sorted(
+    path
+    for folder in (
+        "playbooks/plugins/modules",
+        "playbooks/plugins/module_utils",
+        "tests/infra/programs",
+    )
+    for path in (ROOT / folder).glob("*.py")
+)
+NEWER = re.compile(
+    r"\b(file_digest|tomllib|ExceptionGroup|StrEnum|datetime\.UTC|batched)\b|except\*"
+)
+
+
+@pytest.mark.parametrize(
+    "path", [*HOST_PROGRAMS, ROOT / "mammoctl/jobs/agent.py"], ids=lambda path: path.name
+)
+def test_what_runs_on_a_host_is_python_3_10(path):
+    """Ubuntu 22.04's own, whatever the cluster runs on."""
+    text = path.read_text()
+    ast.parse(text, feature_version=(3, 10))
+    assert not NEWER.findall(text)
