@@ -3,8 +3,8 @@
 
     .venv-node/bin/python bench/training.py FOLDER --weights FILE [--variant "OPTIONS"]...
 
-FOLDER has a manifest.csv (docs/data.md). Every variant is five-fold by patient, with options of train.py; the first
-is the defaults as they are shipped. Features are kept in --work between runs.
+FOLDER has a manifest.csv (docs/data.md). Every variant, options of train.py, is cross-validated
+by patient; the first one is the defaults as they are shipped. Features are kept in --work between runs.
 """
 
 from __future__ import annotations
