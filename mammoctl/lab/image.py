@@ -36,6 +36,7 @@ _HOOKS = (
 _BUILD_GIB = 1.5
 _KEYRINGS = Path("/usr/share/keyrings")
 _KEYRING_PACKAGE = "ubuntu-archive-keyring"
+_UBUNTU_KEYS = "ubuntu-archive-keyring.gpg"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class Image:
     keyring: str = ""
     components: str = "main"
     unified: bool = False  # its systemd no longer runs on cgroups v1
-    packages: str = ""  # what its servers have besides, where a minimal installation has another
+    packages: str = (
+        ""  # what its servers have and a minimal installation has not, or not as default
+    )
 
 
 IMAGES = {
@@ -55,15 +58,15 @@ IMAGES = {
     for image in (
         Image("debian12", "bookworm"),
         Image("debian13", "trixie"),
-        Image("ubuntu22.04", "jammy", "ubuntu-archive-keyring.gpg", "main,universe"),
-        Image("ubuntu24.04", "noble", "ubuntu-archive-keyring.gpg", "main,universe"),
+        Image("ubuntu22.04", "jammy", _UBUNTU_KEYS, "main,universe", packages="apt"),
+        Image("ubuntu24.04", "noble", _UBUNTU_KEYS, "main,universe", packages="apt"),
         Image(
             "ubuntu26.04",
             "resolute",
-            "ubuntu-archive-keyring.gpg",
+            _UBUNTU_KEYS,
             "main,universe",
             unified=True,
-            packages="sudo-rs",
+            packages="apt,sudo-rs",
         ),
     )
 }
