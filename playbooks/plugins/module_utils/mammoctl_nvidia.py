@@ -85,8 +85,8 @@ def parse_gpus(text):
 
 
 def pinned(text):
-    """Return the version of NVIDIA's driver that our preferences pin, or '' (pure)."""
-    found = re.search(r"^Package: nvidia-\*.*\nPin: version (.+)-\*$", text, re.M)
+    """Return the version or branch of NVIDIA's driver that our preferences pin, or '' (pure)."""
+    found = re.search(r"^Package: nvidia-\*.*\nPin: version (.+?)[-.]\*$", text, re.M)
     return found.group(1) if found else ""
 
 

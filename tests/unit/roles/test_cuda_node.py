@@ -273,6 +273,7 @@ def pins(**choice):
 def test_apt_takes_one_version_of_the_driver_and_nothing_unasked(tmp_path):
     driver, rest = pins()
     assert (driver["Pin"], driver["Pin-Priority"]) == ("version 595.71.05-*", "1000")
+    assert pins(version="610")[0]["Pin"] == "version 610.*"
     assert (rest["Package"], rest["Pin"]) == ("*", "origin nvidia.example.org")
     assert int(rest["Pin-Priority"]) < 500
 
@@ -293,6 +294,7 @@ def test_what_the_preferences_pin_is_read_back(nvidia):
         )
 
     assert nvidia.pinned(text()) == "595.71.05"
+    assert nvidia.pinned(text(version="610")) == "610"
     assert nvidia.pinned(text(version="", toolkit="12.5")) == ""
     assert nvidia.pinned("") == ""
 
