@@ -4,7 +4,7 @@
     .venv-node/bin/python bench/training.py FOLDER --weights FILE [--variant "OPTIONS"]...
 
 FOLDER has a manifest.csv (docs/data.md). Every variant, options of train.py, is cross-validated
-by patient; the first one is the defaults as they are shipped. Features are kept in --work between runs.
+by patient; the first one is the defaults as they are shipped. Features are kept in --work.
 """
 
 from __future__ import annotations
