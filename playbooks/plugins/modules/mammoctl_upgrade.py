@@ -268,10 +268,7 @@ def main():
     if state == "restored":
         changed = restore(module, kept, before) if before else []
         after = "".join("%s\n" % name for name in changed)
-        other = bool(before) and before["from"]["spark_version"] != present["spark_version"]
-        module.exit_json(
-            changed=bool(changed), restored=changed, other_spark=other, diff={"before": "", "after": after}
-        )
+        module.exit_json(changed=bool(changed), restored=changed, diff={"before": "", "after": after})
     if state == "dropped":
         there = os.path.isdir(kept)
         if there and not check:
