@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import testinfra
-from infra_support import Node, answer_sudo
+from infra_support import Node, become_root
 from settle import settle
 
 from mammoctl import become, inventory
@@ -85,8 +85,9 @@ def _nodes(cluster: Cluster, config: Path) -> dict[str, Node]:
     def view(name: str) -> Any:
         sudo = cluster.hosts[name].user != "root"
         host = testinfra.get_host(f"ssh://{name}", ssh_config=str(config), sudo=sudo)
-        if sudo and (password := become.password(cluster.hosts[name])):
-            answer_sudo(host.backend, password)
+        if sudo:
+            exe = str(cluster.hosts[name].vars.get("ansible_become_exe") or "sudo")
+            become_root(host.backend, exe, become.password(cluster.hosts[name]))
         return host
 
     return {name: Node(name, host, cluster, view(name)) for name, host in cluster.hosts.items()}

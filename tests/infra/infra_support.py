@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mammoctl.inventory import Cluster, Host
+from mammoctl.ssh.commands import quoted
 
 PROGRAMS = Path(__file__).parent / "programs"
 ENV_PYTHON = "/opt/mammoctl/env/bin/python"
@@ -37,12 +38,16 @@ def expect(ok: object, seen: str, mend: str = AGAIN) -> None:
         raise CheckFailed(seen, mend)
 
 
-def answer_sudo(backend: Any, password: str) -> None:
-    """Let testinfra's connection to a host give sudo its password (it knows none itself)."""
+def become_root(backend: Any, sudo: str, password: str | None) -> None:
+    """Let testinfra's connection to a host use sudo as mammoctl does.
+
+    Testinfra itself knows no password, and quotes for login shells like sh only.
+    """
 
     def command(line: str, user: str | None) -> str:
-        options = f"-u {user} " if user else ""
-        return str(backend.quote(f"sudo -k -S -p '' {options}-- /bin/sh -c %s", line))
+        how = ["-k", "-S", "-p", ""] if password else ["-n"]
+        who = ["-u", user] if user else []
+        return quoted([sudo, *how, *who, "--", "/bin/sh", "-c", line])
 
     def run_local(line: str, *arguments: str) -> Any:
         shell = backend.encode(backend.quote(line, *arguments))
@@ -52,7 +57,8 @@ def answer_sudo(backend: Any, password: str) -> None:
         return backend.result(done.returncode, shell, done.stdout, done.stderr)
 
     backend.get_sudo_command = command
-    backend.run_local = run_local
+    if password:
+        backend.run_local = run_local
 
 
 @dataclass
