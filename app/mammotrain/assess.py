@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from mammotrain import calibration, curves, groups
 from mammotrain.baseline import metadata_scores
-from mammotrain.bootstrap import Statistic, intervals, paired_difference
+from mammotrain.bootstrap import Statistic, intervals
 from mammotrain.dataset import Image
-from mammotrain.metrics import auc, confusion
+from mammotrain.metrics import confusion, paired_auc_difference
 
 Floats = npt.NDArray[np.float64]
 FIXED = (0.8, 0.9, 0.95)
@@ -121,8 +121,8 @@ def compare(
         patients = [image.patient_id for image in images]
         result["metadata_baseline"] = {
             **groups.judge(images, others, rounds=rounds, seed=seed),
-            "model_minus_baseline": paired_difference(
-                auc, labels, scores, others, patients, rounds=rounds, seed=seed
+            "model_minus_baseline": paired_auc_difference(
+                labels, scores, others, patients, rounds=rounds, seed=seed
             ),
         }
     return result

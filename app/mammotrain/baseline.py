@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mammotrain.calibration import sigmoid
 from mammotrain.dataset import ABOUT, Image
+from mammotrain.loop import class_weights
 
 Floats = npt.NDArray[np.float64]
 RAREST = 5  # images; rarer values of a property count as unknown
@@ -72,12 +74,32 @@ def metadata_scores(train: Sequence[Image], images: Sequence[Image]) -> Floats |
     Returns:
         None where nothing is known about the training images.
     """
-    from sklearn.linear_model import LogisticRegression
-
     metadata = Metadata(train)
     if not metadata.columns:
         return None
-    labels = [image.label for image in train]
-    model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000)
-    model.fit(metadata.matrix(train), labels)
-    return np.asarray(model.predict_proba(metadata.matrix(images))[:, 1], dtype=np.float64)
+    labels = np.array([image.label for image in train], dtype=np.int64)
+    slopes, start = fit_logistic(metadata.matrix(train), labels)
+    return sigmoid(metadata.matrix(images) @ slopes + start)
+
+
+def fit_logistic(matrix: Floats, labels: npt.NDArray[np.int64]) -> tuple[Floats, float]:
+    """Fit a logistic regression by Newton's method, classes balanced, slopes held small (ridge).
+
+    Returns:
+        Slopes (columns,) and intercept. scikit-learn's LogisticRegression with C=1 and
+        class_weight="balanced" gives the same, but takes seconds to import.
+    """
+    weights = class_weights(labels)
+    each = np.where(labels == 1, weights[1], weights[0])
+    x = np.column_stack([matrix, np.ones(len(matrix))])
+    penalty = np.diag([1.0] * matrix.shape[1] + [1e-9])
+    found = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = sigmoid(x @ found)
+        gradient = x.T @ (each * (p - labels)) + penalty @ found
+        hessian = (x.T * (each * p * (1.0 - p))) @ x + penalty
+        step = np.linalg.solve(hessian, gradient)
+        found -= step / max(1.0, float(np.abs(step).max()) / 5.0)
+        if float(np.abs(step).max()) < 1e-9:
+            break
+    return found[:-1], float(found[-1])

@@ -49,31 +49,18 @@ def intervals(
     return {name: percentiles(found, level) for name, found in values.items()}
 
 
-def paired_difference(
-    statistic: Statistic,
-    labels: npt.ArrayLike,
-    scores: npt.ArrayLike,
-    others: npt.ArrayLike,
-    patients: Sequence[str],
-    *,
-    rounds: int,
-    seed: int,
-) -> dict[str, float | list[float] | None]:
-    """Return how much better `scores` are than `others`, both on the same draws of patients."""
-    y = np.asarray(labels).astype(bool)
-    a, b = (np.asarray(values, dtype=np.float64) for values in (scores, others))
-    found = [
-        statistic(y[index], a[index]) - statistic(y[index], b[index])
-        for index in draws(patients, rounds, seed)
-    ]
-    span = percentiles(found)
-    return {
-        "difference": statistic(y, a) - statistic(y, b),
-        "interval_95": list(span) if span else None,
-    }
+def multiplicities(patients: Sequence[str], rounds: int, seed: int) -> npt.NDArray[np.float32]:
+    """Return how often each row is in each of the samples of `draws`, shape (rounds, rows)."""
+    names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    generator = np.random.default_rng(seed)
+    counts = np.empty((rounds, len(names)), np.float32)
+    for row in counts:
+        drawn = generator.integers(0, len(names), len(names))
+        row[:] = np.bincount(drawn, minlength=len(names))
+    return counts[:, owner]
 
 
-def percentiles(values: Sequence[float], level: float = 0.95) -> Interval | None:
+def percentiles(values: Sequence[float] | Floats, level: float = 0.95) -> Interval | None:
     """Return the middle `level` of the values that are numbers; None if fewer than half are."""
     found = np.asarray(values, dtype=np.float64)
     found = found[~np.isnan(found)]

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from mammotrain.baseline import metadata_scores
-from mammotrain.bootstrap import paired_difference
 from mammotrain.dataset import Image
 from mammotrain.groups import by_breast, judge
 from mammotrain.head import predict
 from mammotrain.loop import HeadOptions
-from mammotrain.metrics import auc
+from mammotrain.metrics import auc, paired_auc_difference
 from mammotrain.split import folds
 from mammotrain.state import State
 from mammotrain.train import train_head
@@ -65,8 +64,8 @@ def cross_validate(state: State, options: HeadOptions, count: int) -> dict[str, 
         patients = [image.patient_id for image in images]
         result["metadata_baseline"] = {
             **judge(images, baseline, **drawn),
-            "model_minus_baseline": paired_difference(
-                auc, labels, together, baseline, patients, **drawn
+            "model_minus_baseline": paired_auc_difference(
+                labels, together, baseline, patients, **drawn
             ),
         }
     return result

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mammotrain.bootstrap import intervals
 from mammotrain.dataset import Image
-from mammotrain.metrics import auc
+from mammotrain.metrics import auc, auc_interval
 
 AGE_GROUPS = ((0, 39), (40, 49), (50, 59), (60, 69), (70, 200))
 SMALLEST = 10  # images; fewer tell nothing
@@ -65,8 +64,7 @@ def judge(
     patients = [image.patient_id for image in images]
     span = None
     if both:
-        spans = intervals({"auc": auc}, labels, scores, patients, rounds=rounds, seed=seed)
-        span = spans["auc"]
+        span = auc_interval(labels, scores, patients, rounds=rounds, seed=seed)
     return {
         "images": len(images),
         "malignant": int(labels.sum()),

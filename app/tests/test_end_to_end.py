@@ -166,6 +166,29 @@ def test_a_second_run_does_no_work_and_gives_the_same(first):
     ).read_text()
 
 
+@pytest.mark.parametrize("strategy", ["sync", "averaging"])
+def test_the_executors_train_too(first, strategy):
+    """One executor has one rank: it must end where the driver alone ends."""
+    folder, data, cache, _ = first
+    output = folder / strategy
+    code, events = train(data, output, cache, "--strategy", strategy, "--folds", "2")
+    assert code == 0
+    one, two = load(folder / "one", "metrics.json"), load(output, "metrics.json")
+    assert two["training"]["strategy"] == strategy
+    assert two["features"]["computed"] == 0
+    assert [e["done"] for e in events if e["event"] == "epoch"] == [1, 2]
+    assert two["cross_validation"]["images"] == 24
+    assert len(two["cross_validation"]["auc_of_each"]) == 2
+    if strategy == "sync":
+        assert two["train"]["loss"] == pytest.approx(one["train"]["loss"], abs=1e-4)
+        assert two["validation"]["auc"] == pytest.approx(one["validation"]["auc"])
+    else:
+        # 18 training images are fewer than a batch: nobody can average
+        assert two["training"]["skipped_partitions"] == 1
+        assert any("too small to train" in text for text in two["warnings"])
+    assert not list(cache.rglob("*.npz"))  # checkpoints of trainings that have ended
+
+
 def test_new_images_cost_only_themselves(first):
     folder, _, cache, _ = first
     more = pack(folder / "more", rows(14))

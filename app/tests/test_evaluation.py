@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from mammotrain import calibration, curves
 from mammotrain.assess import assess, choose, compare
-from mammotrain.baseline import Metadata, metadata_scores
-from mammotrain.bootstrap import draws, intervals, paired_difference
+from mammotrain.baseline import Metadata, fit_logistic, metadata_scores
+from mammotrain.bootstrap import draws, intervals
 from mammotrain.dataset import Image
 from mammotrain.groups import age_group, by_breast, by_group
-from mammotrain.metrics import auc
+from mammotrain.metrics import auc, auc_draws, paired_auc_difference
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_curve
 
 RNG = np.random.default_rng(0)
@@ -94,6 +94,17 @@ def test_patients_are_drawn_whole_and_repeatably():
     assert np.array_equal(index, next(draws(WHO, 1, 0)))
 
 
+@pytest.mark.parametrize("pairs", [4_000_000, 500])
+def test_the_auc_of_all_samples_at_once_is_that_of_each(monkeypatch, pairs):
+    monkeypatch.setattr("mammotrain.metrics.PAIRS_AT_ONCE", pairs)
+    found = auc_draws(Y, S, WHO, rounds=30, seed=3)
+    expected = [auc(Y[index], S[index]) for index in draws(WHO, 30, 3)]
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert len(set(expected)) == 30
+    one = auc_draws(np.zeros(9), S[:9], WHO[:9], rounds=4, seed=0)
+    assert np.isnan(one).all()
+
+
 def test_an_undefined_statistic_has_no_interval():
     spans = intervals({"auc": auc}, np.zeros(9), S[:9], WHO[:9], rounds=20, seed=0)
     assert spans == {"auc": None}
@@ -101,7 +112,7 @@ def test_an_undefined_statistic_has_no_interval():
 
 def test_a_paired_difference_is_narrower_than_its_two_intervals():
     better = S + 0.05 * Y
-    found = paired_difference(auc, Y, better, S, WHO, rounds=200, seed=0)
+    found = paired_auc_difference(Y, better, S, WHO, rounds=200, seed=0)
     alone = intervals({"auc": auc}, Y, S, WHO, rounds=200, seed=0)["auc"]
     low, high = found["interval_95"]
     assert found["difference"] == pytest.approx(auc(Y, better) - auc(Y, S))
@@ -169,6 +180,18 @@ def test_the_metadata_baseline_finds_what_metadata_tell():
     assert metadata_scores([Image("a", "p", 0, "1")], telling) is None
     mute = [Image(f"i{n}", f"p{n}", int(Y[n]), str(n)) for n in range(300)]
     assert np.isfinite(metadata_scores(telling[:150], mute)).all()
+
+
+def test_the_regression_is_that_of_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    x = np.column_stack([RNG.normal(size=300), RNG.integers(0, 2, (300, 3)), Y * 0.3])
+    slopes, start = fit_logistic(x, Y)
+    model = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-10, max_iter=5000).fit(x, Y)
+    assert slopes == pytest.approx(model.coef_[0], abs=1e-4)
+    assert start == pytest.approx(model.intercept_[0], abs=1e-4)
+    separable = fit_logistic(Y[:, None].astype(float), Y)
+    assert np.isfinite(separable[0]).all()
 
 
 def test_rare_and_unknown_values_have_no_column():
