@@ -41,7 +41,10 @@ SETTINGS = {
     **{"NODES": "3", "MEMORY_MB": "3840", "MASTER_MEMORY_MB": "6144", "CPUS": "2"},
     **{"SUBNET": "192.168.60", "EMULATION": "1"},
 }
-VARIABLES = {"spark_timeout_s": 1800, "hdfs_timeout_s": 1800, "mammoctl_verify_timeout_s": 1800}
+VARIABLES = {
+    **{"spark_timeout_s": 1800, "hdfs_timeout_s": 1800, "mammoctl_verify_timeout_s": 1800},
+    "spark_extra_settings": {"spark.rpc.askTimeout": "600s"},
+}
 HOUR = 3600.0
 
 FIGURES: list[tuple[str, float]] = []
