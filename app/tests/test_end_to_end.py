@@ -166,6 +166,7 @@ def test_a_second_run_does_no_work_and_gives_the_same(first):
     ).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["sync", "averaging"])
 def test_the_executors_train_too(first, strategy):
     """One executor has one rank: it must end where the driver alone ends."""
