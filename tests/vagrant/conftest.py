@@ -161,10 +161,38 @@ def _answers() -> bool:
     return subprocess.run(argv, capture_output=True, timeout=120, check=False).returncode == 0
 
 
+def tables() -> set[str]:
+    """Return the packet filter's tables, such as ``ip nat``, the lab's own aside."""
+    shown = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True)
+    names = {line.removeprefix("table ").strip() for line in shown.stdout.splitlines()}
+    return {name for name in names if "mammoctl_lab_" not in name}
+
+
+def cgroup_folders() -> set[Path]:
+    """Return the control groups that libvirt makes for all its machines together."""
+    return {path for path in Path("/sys/fs/cgroup").glob("**/machine") if path.is_dir()}
+
+
+def stop_daemons(pids: list[int], had_tables: set[str], had_folders: set[Path]) -> None:
+    """End the daemons, and remove the empty chains and control groups that they leave."""
+    for pid in reversed(pids):
+        os.kill(pid, signal.SIGTERM)
+    time.sleep(5)
+    for table in tables() - had_tables:
+        rules = subprocess.run(
+            ["nft", "list", "table", *table.split()], capture_output=True, text=True, check=True
+        ).stdout
+        if "LIBVIRT_" in rules:
+            subprocess.run(["nft", "delete", "table", *table.split()], check=True)
+    for folder in cgroup_folders() - had_folders:
+        folder.rmdir()
+
+
 @pytest.fixture(scope="session")
 def libvirt(needed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Have libvirt answer: the machine's own, else one for the time of the tests."""
     started: list[int] = []
+    had_tables, had_folders = tables(), cgroup_folders()
     if not _answers():
         folder = tmp_path_factory.mktemp("libvirt")
         started = [_daemon(program, folder) for program in ("virtlogd", "libvirtd")]
@@ -179,8 +207,8 @@ def libvirt(needed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         if not had_pool and POOL in virsh("pool-list", "--all", "--name"):
             virsh("pool-destroy", POOL)
             virsh("pool-undefine", POOL)
-        for pid in reversed(started):
-            os.kill(pid, signal.SIGTERM)
+        if started:
+            stop_daemons(started, had_tables, had_folders)
 
 
 @dataclass
