@@ -73,6 +73,7 @@ class ClusterFile(_Part):
     """The whole record; see docs/architecture.md.
 
     ``java_home`` is the master's, where drivers run; ``java_homes`` names each node's.
+    ``training_ports`` (FIRST-LAST) are those that the guard keeps for synchronous training.
     """
 
     schema_: Literal[1]
@@ -88,6 +89,7 @@ class ClusterFile(_Part):
     java_home: str
     java_homes: dict[str, str] = {}
     executor: Executor
+    training_ports: str = ""
     bundle: str
     tensorflow_variant: dict[str, str] = {}
 

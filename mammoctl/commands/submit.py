@@ -38,7 +38,8 @@ def submit(
         str | None, typer.Option("--weights-sha256", metavar="HEX", help="Refuse any others.")
     ] = None,
     pooling: Annotated[
-        str | None, typer.Option("--pooling", metavar="avg|blocks", help="Pooling of features.")
+        str | None,
+        typer.Option("--pooling", metavar="texture|avg|blocks", help="Pooling of features."),
     ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the features.")] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
@@ -51,6 +52,14 @@ def submit(
         bool, typer.Option("--detach", help="Print the job's id and do not wait for its end.")
     ] = False,
     as_json: Json = False,
+    application: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- OPTION VALUE...]",
+            help="Further options of the application.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train on a data set of the cluster and fetch the results.
 
@@ -62,11 +71,14 @@ def submit(
         mammoctl submit --data screening
 
         mammoctl submit --data screening --weights ~/vgg16_notop.weights.h5 --epochs 20
+
+        mammoctl submit --data screening -- --strategy sync --folds 5
     """
     from mammoctl import cluster as clusters
     from mammoctl import console
     from mammoctl import inventory as inventories
     from mammoctl.errors import Interrupted, MammoctlError
+    from mammoctl.jobs import options
     from mammoctl.jobs import submit as jobs
     from mammoctl.jobs.failures import outside
     from mammoctl.jobs.watch import report, watch
@@ -81,7 +93,7 @@ def submit(
         epochs=epochs,
         seed=seed,
         batch_size=batch_size,
-        options={"pooling": pooling} if pooling else {},
+        options={**({"pooling": pooling} if pooling else {}), **options.parse(application or [])},
     )
     try:
         with Nodes(inventories.load(inventory)) as nodes:

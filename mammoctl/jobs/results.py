@@ -26,6 +26,9 @@ FILES = (
     "loss.png",
     "rejects.csv",
     "timings.json",
+    "report.html",
+    "model_card.json",
+    "model_card.md",
     "job.log",
 )
 """What a job that succeeded leaves."""

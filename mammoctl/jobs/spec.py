@@ -148,6 +148,7 @@ def app_arguments(deployment: ClusterFile, spec: JobSpec) -> list[str]:
         "epochs": str(spec.epochs),
         "seed": str(spec.seed),
         "batch-size": str(spec.batch_size),
+        **({"ports": deployment.training_ports} if deployment.training_ports else {}),
         **spec.options,
     }
     return [word for name, value in arguments.items() for word in (f"--{name}", value)]
