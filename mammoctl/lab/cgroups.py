@@ -126,7 +126,7 @@ class Group:
                 continue
         return sorted(found)
 
-    def kill(self, timeout: float = 20) -> None:
+    def kill(self, timeout: float = 60) -> None:
         """Kill every process of the group and wait until they are gone.
 
         Raises:
