@@ -249,8 +249,8 @@ def test_tunnel(nodes, web):
 # --- what can be wrong with a connection ------------------------------------------------------
 
 
-def fails(cluster, openssh):
-    with Nodes(cluster) as nodes, pytest.raises(ConnectionFailed) as caught:
+def fails(cluster, openssh, **waits):
+    with Nodes(cluster, **waits) as nodes, pytest.raises(ConnectionFailed) as caught:
         if openssh:
             host = cluster.master
             nodes.login = lambda _host: host.user
@@ -308,7 +308,6 @@ def test_name_does_not_resolve(cluster, make_cluster, openssh):
 @both
 def test_no_answer(cluster, make_cluster, monkeypatch, openssh):
     monkeypatch.setattr("mammoctl.ssh.config.CONNECT_TIMEOUT", 1)
-    monkeypatch.setattr("mammoctl.ssh.connect.CONNECT_TIMEOUT", 1)
     full = socket.socket()  # its backlog is full, so that further connections hang
     full.bind(("127.0.0.1", 0))
     full.listen(0)
@@ -319,7 +318,7 @@ def test_no_answer(cluster, make_cluster, monkeypatch, openssh):
         client.setblocking(False)
         client.connect_ex(("127.0.0.1", port))
         waiting.append(client)
-    error = fails(make_cluster(replace(cluster.master, port=port)), openssh)
+    error = fails(make_cluster(replace(cluster.master, port=port)), openssh, connect_s=1)
     assert "does not answer: " in error.message
     assert "timed out" in error.message
     for item in [full, *waiting]:
