@@ -126,8 +126,8 @@ class Lab:
         return time.perf_counter() - began, json.loads(said)
 
     def ssh(self, name: str, command: str) -> list[str]:
-        """Return the command line that runs ``command`` on a node."""
-        return ["ssh", "-F", str(self.config), name, command]
+        """Return the command line that runs ``command`` on a node, as root."""
+        return ["ssh", "-F", str(self.config), name, f"sudo -n bash -c {shlex.quote(command)}"]
 
     def say(self, name: str, command: str) -> str:
         """Return what a command on a node says."""
@@ -177,7 +177,7 @@ def capture(lab: Lab, name: str) -> dict[str, str]:
 def shell(lab: Lab, captured: Mapping[str, Mapping[str, str]], key: str) -> float:
     """Do the installation by the shell script, on all nodes at once, and return its seconds."""
     bundle = from_json(bundles_dir() / key / "bundle.json")
-    files = [file for file in bundle.files if "cpu" in file.variants]
+    files = [f for f in bundle.files if "cpu" in f.variants and not f.kind.startswith("sbt")]
     requirements = bundle.requirements["cpu"]
     uv = next(file for file in files if file.kind == "uv")
     sums = lab.folder / "sums"
