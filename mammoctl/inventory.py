@@ -177,6 +177,8 @@ def read_document(source: Path) -> dict[str, Any]:
             "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
             # Of two hosts with one name Ansible would take the last, without a word of the first.
             "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "error",
+            # Asked to be talkative, Ansible talks on the standard output, too.
+            "ANSIBLE_VERBOSITY": "0",
         }
     )
     done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)

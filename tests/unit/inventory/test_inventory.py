@@ -82,6 +82,11 @@ def test_values_are_what_a_task_would_see(folder):
     assert cluster.vars["later"] == "{{ ansible_facts['mammoctl']['cores'] }}"
 
 
+def test_a_talkative_ansible_is_understood(folder, monkeypatch):
+    monkeypatch.setenv("ANSIBLE_VERBOSITY", "3")
+    assert inventory.load(str(folder)).name == inventory.load("ward").name == "ward"
+
+
 def test_malformed_yaml_names_file_and_line(folder):
     (folder / "hosts.yml").write_text("all:\n  children:\n    spark_master: [\n")
     with pytest.raises(InventoryError) as caught:
