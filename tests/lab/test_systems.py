@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +15,16 @@ from typing import Any
 import pytest
 
 from mammoctl.ansible import control
+from mammoctl.errors import LabError
+from mammoctl.lab import image
 
 from .conftest import REPO, Cli
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-MIRROR = "http://archive.ubuntu.com/ubuntu"
+UNREACHABLE = re.compile(
+    r"Failed to fetch|Could not (resolve|connect)|Unable to connect|Cannot initiate"
+)
 
 
 @dataclass
@@ -165,12 +167,14 @@ def test_debian_12_and_13_in_one_cluster(cli: Cli, archive: Path, synthetic: Pat
 
 @pytest.fixture(scope="module")
 def ubuntu() -> None:
-    """Skip where no mirror of Ubuntu is reachable."""
-    url = f"{MIRROR}/dists/noble/InRelease"
+    """Build an image of Ubuntu; skip where mmdebstrap does not reach its mirror."""
     try:
-        urllib.request.urlopen(url, timeout=20).close()  # noqa: S310  the constant above
-    except (urllib.error.URLError, TimeoutError) as exc:
-        pytest.skip(f"no mirror of Ubuntu is reachable from here ({url}: {exc})")
+        image.ensure(image.IMAGES["ubuntu24.04"])
+    except LabError as exc:
+        said = "\n".join([exc.message, *exc.details])
+        if not UNREACHABLE.search(said):
+            raise
+        pytest.skip(f"no mirror of Ubuntu is reachable from here: {said}")
 
 
 def test_ubuntu_24_04(cli: Cli, ubuntu: None, synthetic: Path) -> None:

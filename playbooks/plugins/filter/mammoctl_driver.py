@@ -26,7 +26,6 @@ NOTHING = {
     "mirror": "",
     "toolkit": "",
 }
-DEFAULT_MIRROR = {"debian": "http://deb.debian.org/debian", "ubuntu": "http://archive.ubuntu.com/ubuntu"}
 COMPONENTS = {"debian": ["contrib", "non-free", "non-free-firmware"], "ubuntu": ["restricted"]}
 
 
@@ -380,7 +379,13 @@ class _Choice:
     def mirror(self):
         """Return the address that the host has its distribution from."""
         main = [e["uri"] for e in self.others() if e["suite"] == self.node["codename"] and "main" in e["components"]]
-        return main[0] if main else DEFAULT_MIRROR[self.facts["distribution"]]
+        if not main:
+            self.refuse(
+                "no apt source has the main part of %s" % self.node["codename"],
+                "one, to take the driver's packages from the same archive",
+                "Add the distribution's archive to the host's apt sources, or set cuda_driver: nvidia-repo.",
+            )
+        return main[0] if main else ""
 
 
 class FilterModule:

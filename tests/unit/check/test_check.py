@@ -50,21 +50,21 @@ def test_the_script_runs_under_any_sh():
 def test_parse():
     seen = look.parse(
         "machine=abc\npackages=1\nbroken=1\nunattended=1\nnoexec=/opt\n"
-        "noexec=/var/lib\nforwarding=no\nproxy=http://proxy:3128\nmirror= deb.debian.org 80 ok\n"
-        "mirror= security.debian.org 80 unresolved\nname=n1 10.0.0.1\nname=n2 \n"
+        "noexec=/var/lib\nforwarding=no\nproxy=http://proxy:3128\nmirror= deb.example.org 80 ok\n"
+        "mirror= security.example.org 80 unresolved\nname=n1 10.0.0.1\nname=n2 \n"
         "peer= n1 10.0.0.1 7077 ok\npeer= n2 10.0.0.2 7078 no\n"
     )
     assert seen == Look(
         machine="abc", packages=True, broken=True, unattended=True,
         noexec=("/opt", "/var/lib"), forwarding=False, proxy="http://proxy:3128",
-        mirrors={"deb.debian.org port 80": "ok", "security.debian.org port 80": "unresolved"},
+        mirrors={"deb.example.org port 80": "ok", "security.example.org port 80": "unresolved"},
         names={"n1": "10.0.0.1", "n2": ""}, unreached=("n2",),
     )  # fmt: skip
     assert look.parse("") == Look()
 
 
 def test_a_host_with_nothing_in_the_way():
-    assert of_host(master=True, mirrors={"deb.debian.org port 80": "ok"}) == ""
+    assert of_host(master=True, mirrors={"deb.example.org port 80": "ok"}) == ""
 
 
 def test_everything_that_speaks_against_a_host():

@@ -69,8 +69,8 @@ def facts(*ids, arch="x86_64", distribution="debian", **node):
         "codename": "bookworm" if distribution == "debian" else "noble",
         "sources": [
             {
-                "uri": "http://mirror.example.org/debian",
-                "suite": "bookworm",
+                "uri": f"http://mirror.example.org/{distribution}",
+                "suite": "bookworm" if distribution == "debian" else "noble",
                 "components": ["main"],
                 "file": "debian.sources",
             }
@@ -290,6 +290,11 @@ def test_debians_parts_are_added_where_the_sources_lack_them(choose):
     theirs = {**entry, "components": parts, "file": "debian.sources"}
     assert choose(facts("1eb8", sources=[own]))["components"] == chosen["components"]
     assert choose(facts("1eb8", sources=[theirs]))["components"] == []
+
+
+def test_a_host_without_its_distributions_archive_is_told_so(choose):
+    problems = choose(facts("1eb8", sources=[]))["problems"]
+    assert ["no apt source" in found["seen"] for found in problems] == [True]
 
 
 def test_nvidias_repository_is_not_declared_twice(choose):
