@@ -1,22 +1,18 @@
-"""The command line: options, exit codes, and the one place where errors become messages."""
+"""The command line of the training: its options."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import re
-import signal
-import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from mammotrain import __version__
+from mammotrain import __version__, arguments
 from mammotrain.backbones import BACKBONES, default_pooling, find
 from mammotrain.decode import FITS
-from mammotrain.errors import TrainError, UnusableInput
-from mammotrain.events import Progress, log
+from mammotrain.entry import run
+from mammotrain.errors import UnusableInput
+from mammotrain.events import Progress
 from mammotrain.loop import STRATEGIES
 
 EPILOG = """\
@@ -33,61 +29,6 @@ on a cluster:
 on a laptop:
   python train.py --data DATA --features CACHE --weights vgg16.weights.h5 --output results
 """
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value < 1.0:
-        raise argparse.ArgumentTypeError("from 0 to less than 1")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("1 or more")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not value > 0.0:
-        raise argparse.ArgumentTypeError("more than 0")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = float(text)
-    if not value >= 0.0:
-        raise argparse.ArgumentTypeError("0 or more")
-    return value
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("0 or more")
-    return value
-
-
-def _folds(text: str) -> int:
-    value = int(text)
-    if value == 1 or value < 0:
-        raise argparse.ArgumentTypeError("0, or 2 and more")
-    return value
-
-
-def _ports(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)-(\d+)", text)
-    if not match or not 0 < int(match[1]) <= int(match[2]) < 65536:
-        raise argparse.ArgumentTypeError("two ports such as 7260-7276")
-    return int(match[1]), int(match[2])
-
-
-def _sha256(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise argparse.ArgumentTypeError("64 hexadecimal digits")
-    return text.lower()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -120,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         help="weights of the backbone without its top (.weights.h5 or .h5); "
         "none: random, the predictions then mean nothing",
     )
-    group("--weights-sha256", type=_sha256, metavar="HEX", help="refuse any other weights")
+    group("--weights-sha256", type=arguments.sha256, metavar="HEX", help="refuse any other weights")
     group(
         "--pooling",
         choices=("texture", "avg", "blocks"),
@@ -137,34 +78,40 @@ def parser() -> argparse.ArgumentParser:
     )
     group(
         "--batch-size",
-        type=_count,
+        type=arguments.count,
         default=8,
         metavar="N",
         help="images per pass through the backbone; memory of a worker grows with it. Default: 8",
     )
     group = new.add_argument_group("training").add_argument
-    group("--epochs", type=_count, default=10, metavar="N", help="default: 10")
+    group("--epochs", type=arguments.count, default=10, metavar="N", help="default: 10")
     group("--seed", type=int, default=0, metavar="N", help="of everything random. Default: 0")
     group(
         "--head-units",
-        type=_whole,
+        type=arguments.whole,
         default=0,
         metavar="N",
         help="of a hidden layer; 0: none, a logistic regression. Default: 0",
     )
-    group("--head-batch", type=_count, default=32, metavar="N", help="default: 32")
-    group("--dropout", type=_fraction, default=0.0, metavar="SHARE", help="default: 0")
-    group("--learning-rate", type=_positive, default=1e-3, metavar="RATE", help="default: 0.001")
+    group("--head-batch", type=arguments.count, default=32, metavar="N", help="default: 32")
+    group("--dropout", type=arguments.fraction, default=0.0, metavar="SHARE", help="default: 0")
+    group(
+        "--learning-rate",
+        type=arguments.positive,
+        default=1e-3,
+        metavar="RATE",
+        help="default: 0.001",
+    )
     group(
         "--l2",
-        type=_not_negative,
+        type=arguments.not_negative,
         default=0.02,
         metavar="WEIGHT",
         help="of the head's squared kernels in the loss. Default: 0.02",
     )
     group(
         "--patience",
-        type=_whole,
+        type=arguments.whole,
         default=0,
         metavar="N",
         help="stop after N epochs without a better validation AUC and use the head of the best "
@@ -180,14 +127,14 @@ def parser() -> argparse.ArgumentParser:
     )
     group(
         "--ports",
-        type=_ports,
+        type=arguments.ports,
         default=(0, 0),
         metavar="FIRST-LAST",
         help="where the executors of --strategy sync listen. Default: any free port",
     )
     group(
         "--checkpoint-every",
-        type=_count,
+        type=arguments.count,
         default=5,
         metavar="N",
         help="epochs between two checkpoints of --strategy sync; the others save each. Default: 5",
@@ -195,26 +142,30 @@ def parser() -> argparse.ArgumentParser:
     group = new.add_argument_group("evaluation").add_argument
     group(
         "--validation",
-        type=_fraction,
+        type=arguments.fraction,
         default=0.2,
         metavar="SHARE",
         help="share of the patients. Default: 0.2",
     )
     group(
         "--folds",
-        type=_folds,
+        type=arguments.folds,
         default=0,
         metavar="N",
         help="cross-validate as well: N heads, each judged on patients it has not seen. Default: 0",
     )
-    group("--test", type=_fraction, default=0.0, metavar="SHARE", help="default: 0, no test part")
-    group("--bootstrap", type=_count, default=1000, metavar="N", help="draws. Default: 1000")
+    group(
+        "--test",
+        type=arguments.fraction,
+        default=0.0,
+        metavar="SHARE",
+        help="default: 0, no test part",
+    )
+    group(
+        "--bootstrap", type=arguments.count, default=1000, metavar="N", help="draws. Default: 1000"
+    )
     add("--version", action="version", version=f"mammotrain {__version__}")
     return new
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -230,31 +181,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().error(str(error))
     if options.pooling not in offered:
         parser().error(f"--pooling {options.pooling} is not offered by {options.backbone}")
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    log.setLevel(logging.INFO)
-    # Py4J logs a traceback, as the root logger, for a call that an interrupt cuts short.
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: "while sending command" not in record.getMessage())
-    progress = Progress(options.progress)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        from mammotrain.pipeline import run
+    return run(_train, options)
 
-        run(options, progress)
-    except TrainError as error:
-        progress.message("error", str(error), exit_code=error.exit_code)
-        return error.exit_code
-    except KeyboardInterrupt:
-        progress.message("error", "interrupted: the features computed so far are kept")
-        return 130
-    except Exception as error:
-        from mammotrain.failures import explain
 
-        traceback.print_exc()
-        progress.message("error", explain(error), exit_code=1)
-        return 1
-    finally:
-        progress.close()
-    return 0
+def _train(options: argparse.Namespace, progress: Progress) -> None:
+    from mammotrain.pipeline import run as pipeline
+
+    pipeline(options, progress)
