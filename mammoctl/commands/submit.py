@@ -95,6 +95,7 @@ def submit(
         batch_size=batch_size,
         options={**({"pooling": pooling} if pooling else {}), **options.parse(application or [])},
     )
+    spec = None
     try:
         with Nodes(inventories.load(inventory)) as nodes:
             deployment = clusters.read(nodes)
@@ -113,6 +114,12 @@ def submit(
             else:
                 report(nodes, outcome)
     except KeyboardInterrupt:
+        # From then on it may run: the same command again would start a second one.
+        if spec is not None:
+            raise Interrupted(
+                f"interrupted while the job {spec.id} was being started",
+                hint=f"see whether it runs: mammoctl jobs list {option(inventory)}".rstrip(),
+            ) from None
         raise Interrupted(
             "interrupted before the job was started", hint="run the same command again"
         ) from None

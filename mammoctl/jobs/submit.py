@@ -29,6 +29,7 @@ from mammoctl.jobs.spec import (
     submit_argv,
     unit_argv,
 )
+from mammoctl.ssh.commands import failed
 
 if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
@@ -198,6 +199,7 @@ def kill(nodes: Nodes, job: str) -> dict[str, Any]:
 
     Raises:
         UsageError: there is no such job.
+        JobError: it does not end.
     """
     before = show(nodes, job)
     if before["state"]["state"] in agent.ENDED:
@@ -206,8 +208,16 @@ def kill(nodes: Nodes, job: str) -> dict[str, Any]:
     who = f"{getpass.getuser()}@{platform.node()}"
     mark = [SYSTEM_PYTHON, f"{folder}/agent.py", "mark-kill", folder, who]
     nodes.run(master, mark, sudo=account(nodes))
-    nodes.run(master, ["systemctl", "stop", f"mammoctl-job-{job}.service"], sudo=True, check=False)
-    return show(nodes, job)
+    stop = ["systemctl", "stop", f"mammoctl-job-{job}.service"]
+    said = nodes.run(master, stop, sudo=True, check=False)
+    after = show(nodes, job)
+    if after["state"]["state"] not in agent.ENDED:
+        raise JobError(
+            f"the job {job} does not end: it is still {after['state']['state']}",
+            hint=f"try again; on {master}: sudo systemctl status mammoctl-job-{job}",
+            details=said.stderr.strip().splitlines()[-3:],
+        )
+    return after
 
 
 def show(nodes: Nodes, job: str) -> dict[str, Any]:
@@ -215,10 +225,13 @@ def show(nodes: Nodes, job: str) -> dict[str, Any]:
 
     Raises:
         UsageError: there is no such job.
+        RemoteError: its record cannot be read.
     """
     folder, master = job_folder(job), nodes.cluster.master.name
     argv = [SYSTEM_PYTHON, f"{folder}/agent.py", "show", folder]
     result = nodes.run(master, argv, sudo=account(nodes), check=False)
+    if result.rc and "FileNotFoundError" not in result.stderr and "No such" not in result.stderr:
+        raise failed(result)  # the record is there and cannot be read or brought up to date
     if result.rc:
         known = [item["spec"]["id"] for item in list_jobs(nodes)]
         near = difflib.get_close_matches(job, known, n=1)

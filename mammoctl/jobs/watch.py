@@ -70,7 +70,7 @@ def watch(nodes: Nodes, job: str, into: Path, *, option: str = "") -> Outcome:
         option: how the user named the cluster, such as ``-i ward``; commands in hints have it.
 
     Raises:
-        Interrupted: Ctrl-C; the job goes on.
+        Interrupted: Ctrl-C; the job goes on, or has ended and its results stay on the master.
         JobError: the job could not be followed, or its results could not be fetched.
     """
     again = f"{job} {option}".rstrip()
@@ -83,6 +83,11 @@ def watch(nodes: Nodes, job: str, into: Path, *, option: str = "") -> Outcome:
         ) from None
     try:
         results = fetch(nodes, job, into)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted while fetching the results of the job {job}, which is {state['state']}",
+            hint=f"fetch them again: `mammoctl jobs results {again}`",
+        ) from None
     except MammoctlError as exc:
         if state["state"] == "succeeded":
             raise JobError(

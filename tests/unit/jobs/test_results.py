@@ -175,6 +175,21 @@ def test_ctrl_c_says_how_to_go_on(
     assert f"mammoctl jobs attach {JOB}" in caught.value.hint
 
 
+def test_ctrl_c_while_fetching_never_says_that_nothing_was_started(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_args: Any, **_options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "events", ending({"state": "succeeded", "exit_code": 0}))
+    monkeypatch.setattr(nodes, "get_tree", interrupted)
+    with pytest.raises(
+        Interrupted, match=f"results of the job {JOB}, which is succeeded"
+    ) as caught:
+        watch.watch(nodes, JOB, tmp_path, option="-i ward")  # type: ignore[arg-type]
+    assert f"mammoctl jobs results {JOB} -i ward" in caught.value.hint
+
+
 def test_every_promised_file_is_documented() -> None:
     page = (paths.project_root() / "docs" / "submit.md").read_text()
     assert [name for name in results.FILES if f"`{name}`" not in page] == []

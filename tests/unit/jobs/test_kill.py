@@ -1,0 +1,69 @@
+"""A job is ended, or it is told that it was not; a record that cannot be read is no missing job."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mammoctl.errors import JobError, RemoteError, UsageError
+from mammoctl.jobs import submit
+from mammoctl.ssh import Result
+
+JOB = "train-20261121-104512-ab12"
+
+
+class Master:
+    """Answers for the agent and for systemctl; ``states`` are what the record says in turn."""
+
+    def __init__(self, *states: str, complaint: str = "") -> None:
+        self.cluster = SimpleNamespace(name="ward", vars={}, master=SimpleNamespace(name="n1"))
+        self.states = list(states)
+        self.complaint = complaint
+        self.ran: list[str] = []
+
+    def run(self, host: str, argv: list[str], **_options: Any) -> Result:
+        words = [word for word in argv if word in ("show", "list", "mark-kill", "stop")]
+        self.ran += words
+        if words == ["list"]:
+            return Result(host, "list", "[]", "", 0)
+        if words == ["show"] and self.complaint:
+            return Result(host, "show", "", self.complaint, 1)
+        if words == ["show"]:
+            record = {"spec": {"id": JOB}, "state": {"id": JOB, "state": self.states.pop(0)}}
+            return Result(host, "show", json.dumps(record), "", 0)
+        return Result(host, words[0], "", "Failed to stop: timed out", int(words == ["stop"]))
+
+
+def test_a_job_that_ended_stays_what_it_is() -> None:
+    master = Master("succeeded")
+    assert submit.kill(master, JOB)["state"]["state"] == "succeeded"  # type: ignore[arg-type]
+    assert master.ran == ["show"]
+
+
+def test_a_running_job_is_marked_and_stopped() -> None:
+    master = Master("running", "killed")
+    assert submit.kill(master, JOB)["state"]["state"] == "killed"  # type: ignore[arg-type]
+    assert master.ran == ["show", "mark-kill", "stop", "show"]
+
+
+def test_a_job_that_goes_on_is_no_success() -> None:
+    with pytest.raises(JobError, match="still running") as caught:
+        submit.kill(Master("running", "running"), JOB)  # type: ignore[arg-type]
+    assert caught.value.details == ["Failed to stop: timed out"]
+    assert f"systemctl status mammoctl-job-{JOB}" in caught.value.hint
+
+
+def test_no_such_job() -> None:
+    complaint = f"FileNotFoundError: [Errno 2] No such file or directory: '{JOB}/spec.json'"
+    with pytest.raises(UsageError, match="there is no job"):
+        submit.show(Master(complaint=complaint), JOB)  # type: ignore[arg-type]
+
+
+def test_a_record_that_cannot_be_brought_up_to_date_is_told_as_that() -> None:
+    complaint = "OSError: [Errno 28] No space left on device: '.state.17'"
+    with pytest.raises(RemoteError) as caught:
+        submit.show(Master(complaint=complaint), JOB)  # type: ignore[arg-type]
+    assert "No space left" in caught.value.details[-1]
