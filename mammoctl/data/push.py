@@ -180,7 +180,7 @@ class _Target:
                 return None
             storage.run(storage.move_line(aside[-1], self.uri))
             self._leftovers.remove(aside[-1])
-        result = storage.run(storage.cat_line(f"{self.uri}/{DESCRIPTION}"), check=False)
+        result = storage.run(storage.cat_line(f"{self.uri}/{DESCRIPTION}"), missing=True)
         try:
             description = json.loads(result.stdout)
         except ValueError:
@@ -242,7 +242,11 @@ def _ids_csv(packed: Packed) -> bytes:
 
 
 def list_data(nodes: Nodes, deployment: ClusterFile) -> list[dict[str, Any]]:
-    """Return the descriptions of all data sets on the cluster, sorted by name."""
+    """Return the descriptions of all data sets on the cluster, sorted by name.
+
+    Raises:
+        RemoteError: the storage cannot be read.
+    """
     storage, root = Storage(nodes, deployment), deployment.paths.data
     path = storage.path(root)
     # a leading dot marks what is not finished
@@ -250,7 +254,7 @@ def list_data(nodes: Nodes, deployment: ClusterFile) -> list[dict[str, Any]]:
     if storage.hdfs:
         line = storage.cat_line(f"{root}/[^.]*/{DESCRIPTION}")
     found = []
-    for text in storage.run(line, check=False).stdout.splitlines():
+    for text in storage.run(line, missing=True).stdout.splitlines():
         try:
             found.append(json.loads(text))
         except ValueError:

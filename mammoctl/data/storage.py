@@ -119,19 +119,29 @@ class Storage:
 
     # --- what is done with them ----------------------------------------------------------------
 
-    def run(self, line: str, *, check: bool = True) -> Result:
+    def run(self, line: str, *, check: bool = True, missing: bool = False) -> Result:
         """Run lines of sh on the master.
+
+        Args:
+            line: the lines.
+            check: raise an error for every failure, not only for those of the storage itself.
+            missing: what is not there is no failure.
 
         Raises:
             RemoteError: they failed; says so plainly when HDFS does not answer.
         """
         result = self._nodes.run(self._master, line, sudo=self._user, check=False)
-        self._complain(result, check=check)
+        absent = missing and "No such file or directory" in result.stderr
+        self._complain(result, check=check and not absent)
         return result
 
     def names(self, uri: str) -> list[str]:
-        """List a folder; one that does not exist is empty."""
-        result = self.run(self.list_line(uri), check=False)
+        """List a folder; one that does not exist is empty.
+
+        Raises:
+            RemoteError: it cannot be listed; that is not taken for an empty one.
+        """
+        result = self.run(self.list_line(uri), missing=True)
         return [line.rstrip("/").rpartition("/")[2] for line in result.stdout.splitlines() if line]
 
     def write(self, uri: str, content: bytes) -> None:

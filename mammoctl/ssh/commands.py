@@ -11,6 +11,10 @@ from mammoctl.errors import ConnectionFailed, MammoctlError, RemoteError
 Command = str | Sequence[str]
 Sudo = bool | str
 
+# What programs and sudo say is read here; a login may have any language (C.UTF-8 is on every
+# Debian and Ubuntu, and keeps names of files beyond ASCII).
+_ENGLISH = ("env", "-u", "LANGUAGE", "LC_ALL=C.UTF-8")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -48,7 +52,7 @@ def command_line(
     sudo_exe: str = "sudo",
     password: bool = False,
 ) -> str:
-    """Return the line for the remote login shell, whichever it is.
+    """Return the line for the remote login shell, whichever it and its language are.
 
     Args:
         command: an argv, quoted here; or a line of ``sh``, run as it is.
@@ -59,13 +63,13 @@ def command_line(
     """
     argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
     if not needs_sudo(sudo, login):
-        return quoted(argv)
+        return quoted([*_ENGLISH, *argv])
     if login == "root":  # a minimal root-only host may have no sudo
-        return quoted(["runuser", "-u", str(sudo), "--", *argv])
+        return quoted([*_ENGLISH, "runuser", "-u", str(sudo), "--", *argv])
     # Without its memory of earlier answers sudo asks each time: what is sent is never left over.
     how = ["-k", "-S", "-p", ""] if password else ["-n"]
     user = ["-H", "-u", sudo] if isinstance(sudo, str) else []
-    return quoted([sudo_exe, *how, *user, "--", *argv])
+    return quoted([*_ENGLISH, sudo_exe, *how, *user, "--", *argv])
 
 
 def needs_sudo(sudo: Sudo, login: str | None) -> bool:

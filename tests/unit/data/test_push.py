@@ -295,6 +295,21 @@ def test_what_hdfs_says_is_translated(
         storage.run(f"echo '{stderr}' >&2; exit 1")
 
 
+def test_a_storage_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    nodes: Local, deployment: ClusterFile, folder: Path, tmp_path: Path
+) -> None:
+    assert list_data(nodes, deployment) == []  # type: ignore[arg-type]
+    (tmp_path / "storage" / "data").rmdir()
+    (tmp_path / "storage").rmdir()
+    assert list_data(nodes, deployment) == []  # type: ignore[arg-type]
+    (tmp_path / "storage").write_text("in the way")
+    with pytest.raises(RemoteError, match="ended with status") as caught:
+        list_data(nodes, deployment)  # type: ignore[arg-type]
+    assert "Not a directory" in caught.value.details[-1]
+    with pytest.raises(RemoteError, match="ended with status"):
+        bring(nodes, deployment, folder)
+
+
 def test_lines_for_hdfs(nodes: Local, deployment: ClusterFile) -> None:
     storage = Storage(nodes, on_hdfs(deployment))  # type: ignore[arg-type]
     uri = "hdfs://lab1:8020/mammoctl/data/set"

@@ -72,12 +72,13 @@ def test_control_path_fits_a_socket(make_cluster, tmp_path, monkeypatch):
     ],
 )
 def test_command_line(command, sudo, login, line):
-    assert command_line(command, sudo=sudo, login=login) == line
+    english = "env -u LANGUAGE LC_ALL=C.UTF-8 "
+    assert command_line(command, sudo=sudo, login=login) == english + line
 
 
 def test_sudo_with_a_password_asks_each_time_and_shows_nothing():
     line = command_line(["id"], sudo="spark", login="admin", password=True)
-    assert line == "sudo -k -S -p '' -H -u spark -- id"
+    assert line == "env -u LANGUAGE LC_ALL=C.UTF-8 sudo -k -S -p '' -H -u spark -- id"
 
 
 @pytest.mark.parametrize(

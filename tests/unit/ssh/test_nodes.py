@@ -32,6 +32,12 @@ def test_argv_is_quoted(nodes):
     assert nodes.run("node1", ["printf", "%s", "a b; $(false) 'c'"]).stdout == "a b; $(false) 'c'"
 
 
+def test_programs_speak_english_whatever_the_logins_language_is(nodes, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("LANGUAGE", "de")
+    assert nodes.run("node1", "echo $LC_ALL ${LANGUAGE-none}").stdout == "C.UTF-8 none\n"
+
+
 def test_input_arrives_whole(nodes):
     data = bytes(range(256)) * 4096
     assert nodes.run("node1", "wc -c", input=data).stdout.strip() == str(len(data))
