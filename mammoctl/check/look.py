@@ -22,7 +22,7 @@ echo "machine=$(cat /etc/machine-id 2>/dev/null)"
 [ -n "$(dpkg --audit 2>/dev/null)" ] && echo broken=1
 systemctl is-active --quiet unattended-upgrades.service 2>/dev/null \
   && [ -n "$(apt-config dump 2>/dev/null | grep 'Unattended-Upgrade "1"')" ] && echo unattended=1
-for path in /opt /var/lib /tmp; do
+for path in /opt /var/lib; do
   findmnt -n -o OPTIONS -T "$path" 2>/dev/null | grep -qw noexec && echo "noexec=$path"
 done
 [ "$(sshd -T 2>/dev/null | sed -n 's/^allowtcpforwarding //p')" = no ] && echo forwarding=no
@@ -155,8 +155,7 @@ def of_host(name: str, seen: Look, *, master: bool, lock_wait_s: int) -> Iterato
 
 _NOEXEC = {
     "/opt": "programs of the cluster lie there",
-    "/var/lib": "executors run there",
-    "/tmp": "Java unpacks compression libraries there",  # noqa: S108  a name, no file
+    "/var/lib": "executors run there, and Java unpacks native code there",
 }
 
 

@@ -74,10 +74,15 @@ def test_everything_that_speaks_against_a_host():
     )  # fmt: skip
     assert "n1: packages are half installed (dpkg --audit)" in lines
     assert "/opt is mounted noexec: programs of the cluster lie there" in lines
-    assert "/var/lib is mounted noexec: executors run there" in lines
+    assert "/var/lib is mounted noexec: executors run there, and Java unpacks native code there" in lines
     assert "forbids forwarding" in lines
     assert "a port 80 cannot be used: its name does not resolve" in lines
     assert "b port 443 cannot be used: no answer" in lines
+
+
+def test_a_tmp_where_nothing_runs_is_no_finding():
+    """Java's native code is unpacked below /var/lib (role spark), not there."""
+    assert "/tmp" not in look.script({}).partition("findmnt")[0].rpartition("for path in")[2]
 
 
 def test_what_does_not_stand_in_the_way():
