@@ -55,9 +55,11 @@ class PlaybookFailed(MammoctlError):
 
     Attributes:
         failures: what ended it, per host; empty when it never came to a task.
+        warnings: (host, text) of what roles warned of before.
     """
 
     failures: Sequence[TaskFailure] = ()
+    warnings: Sequence[tuple[str, str]] = ()
 
 
 class BundleError(MammoctlError):

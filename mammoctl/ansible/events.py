@@ -105,6 +105,7 @@ class Run:
         changed: (host, task) for every change.
         failures: every failure that was not ignored, with those that a rescue handled later
         (see `lasting_failures`).
+        warnings: (host, text) of what roles warned of.
         groups: seconds per role (or play, outside roles), in order of first appearance.
         current: the task that runs now.
         last: what came of the current task on each host that has reported.
@@ -113,6 +114,7 @@ class Run:
     hosts: dict[str, HostStats] = field(default_factory=dict)
     changed: list[tuple[str, Task]] = field(default_factory=list)
     failures: list[TaskFailure] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
     groups: dict[str, float] = field(default_factory=dict)
     current: Task = _NO_TASK
     play: str = ""
@@ -141,6 +143,8 @@ class Run:
             self._start(event)
         elif event.kind in STATUSES:
             self._outcome(event)
+        elif event.kind == "warning":
+            self.warnings.append((event.host, str(event.data.get("text", ""))))
         elif event.kind == "item" and event.data.get("status") == "failed":
             self._items[event.host, event.task] = str(event.data.get("label", ""))
         elif event.kind == "stats":

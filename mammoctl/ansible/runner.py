@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,6 +40,7 @@ class PlaybookResult:
     Attributes:
         hosts: counts of tasks per host.
         changed: (host, task) for every change.
+        warnings: (host, text) of what roles warned of.
         roles: seconds per role, or per play for tasks outside roles, in order.
         seconds: of the whole run, Ansible's start included.
         log: the file with Ansible's full output.
@@ -51,6 +52,7 @@ class PlaybookResult:
     roles: Mapping[str, float]
     seconds: float
     log: Path
+    warnings: list[tuple[str, str]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, object]:
         """Return the result as plain values, for ``--json``."""
@@ -61,6 +63,7 @@ class PlaybookResult:
             "changed": [
                 {"host": host, "task": str(task), "path": task.path} for host, task in self.changed
             ],
+            "warnings": [{"host": host, "text": text} for host, text in self.warnings],
             "roles": {role: round(seconds, 1) for role, seconds in self.roles.items()},
             "log": str(self.log),
         }
@@ -186,7 +189,8 @@ def run_playbook(
             rc = process.wait()
     if rc != 0:
         raise _failure(name, run, log, rc)
-    return PlaybookResult(name, run.hosts, run.changed, run.groups, time.monotonic() - began, log)
+    seconds = time.monotonic() - began
+    return PlaybookResult(name, run.hosts, run.changed, run.groups, seconds, log, run.warnings)
 
 
 @contextlib.contextmanager
@@ -288,7 +292,7 @@ def _failure(name: str, run: events.Run, log: Path, rc: int) -> PlaybookFailed:
         details=[*details, f"full log: {log}"],
         hint=hint_for(messages) or "mend the cause, then run the same command again",
     )
-    error.failures = run.lasting_failures()
+    error.failures, error.warnings = run.lasting_failures(), run.warnings
     return error
 
 

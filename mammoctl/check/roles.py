@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,19 +62,32 @@ def findings(
         file = Path(folder) / "bundle.json"
         file.write_text(json.dumps(description(target, glibc)), encoding="utf-8")
         try:
-            run_playbook(
+            warned = run_playbook(
                 "preflight",
                 cluster,
                 # A lock that is held now is told now; provisioning waits for it.
                 extra_vars={"mammoctl_bundle_file": str(file), "common_apt_lock_timeout_s": 0},
                 extra_args=extra_args,
                 title=f"checks of the roles on {cluster.name}",
-            )
+            ).warnings
         except PlaybookFailed as exc:
             if not exc.failures:
                 raise
-            return [one for failure in exc.failures for one in parse(failure.host, failure.message)]
-    return []
+            found = [
+                one for failure in exc.failures for one in parse(failure.host, failure.message)
+            ]
+            return [*found, *remarks(exc.warnings)]
+    return remarks(warned)
+
+
+def remarks(warnings: Iterable[tuple[str, str]]) -> list[Finding]:
+    """Return what roles warned of, (host, text), as findings that are in nobody's way."""
+    found = []
+    for host, text in warnings:
+        # Under plain Ansible a warning does not show its host, so some tell it themselves.
+        seen, _dot, mend = text.removeprefix(f"{host}: ").partition(". ")
+        found.append(Finding(host, seen, mend, grave=False))
+    return found
 
 
 def parse(host: str, message: str) -> list[Finding]:

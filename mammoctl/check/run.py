@@ -83,7 +83,6 @@ def check(nodes: Nodes, extra_args: Sequence[str] = ()) -> Report:
     peers = {name: _peer(cluster, host) for name, host in cluster.hosts.items()}
     looks = _ask(nodes, look.script(peers), report)
     facts, found = report.facts, report.findings
-    found += [Finding("", text, grave=False) for text in probe.warnings(facts)]
     lock_wait_s = int(cluster.vars.get("common_apt_lock_timeout_s", 300))
     for name, seen in looks.items():
         is_master = name == cluster.master.name
@@ -108,6 +107,8 @@ def check(nodes: Nodes, extra_args: Sequence[str] = ()) -> Report:
         )
         if not in_the_way:
             found += _roles(report, managed.glibc, extra_args)
+    if not report.roles_checked:  # they warn of the same
+        found += [Finding("", text, grave=False) for text in probe.warnings(facts)]
     report.seconds = time.monotonic() - began
     return report
 

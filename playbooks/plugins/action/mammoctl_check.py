@@ -33,7 +33,8 @@ class ActionModule(ActionBase):
         if self._task.args.get("report") and known:
             result["failed"] = True
             result["problems"] = known
-            result["msg"] = "\n".join([f"{len(known)} things to mend first:", *known])
+            count = f"{len(known)} thing{'s' if len(known) > 1 else ''}"
+            result["msg"] = "\n".join([f"{count} to mend first:", *known])
             return result
         if found:
             result["ansible_facts"] = {FACT: known}

@@ -74,7 +74,10 @@ def test_everything_that_speaks_against_a_host():
     )  # fmt: skip
     assert "n1: packages are half installed (dpkg --audit)" in lines
     assert "/opt is mounted noexec: programs of the cluster lie there" in lines
-    assert "/var/lib is mounted noexec: executors run there, and Java unpacks native code there" in lines
+    assert (
+        "/var/lib is mounted noexec: executors run there, and Java unpacks native code there"
+        in lines
+    )
     assert "forbids forwarding" in lines
     assert "a port 80 cannot be used: its name does not resolve" in lines
     assert "b port 443 cannot be used: no answer" in lines
@@ -174,7 +177,7 @@ class FakeNodes:
 @pytest.fixture
 def preflight(monkeypatch):
     """Replace Ansible and the store; returns the runs, whose last says what it found."""
-    runs = SimpleNamespace(count=0, failures=[], room=None)
+    runs = SimpleNamespace(count=0, failures=[], warnings=[], room=None)
 
     def playbook(name, cluster, *, extra_vars, extra_args, title):
         assert name == "preflight"
@@ -184,8 +187,9 @@ def preflight(monkeypatch):
         runs.count += 1
         if runs.failures:
             error = PlaybookFailed("preflight failed")
-            error.failures = runs.failures
+            error.failures, error.warnings = runs.failures, runs.warnings
             raise error
+        return SimpleNamespace(warnings=runs.warnings)
 
     def room(target):
         if runs.room:
@@ -209,12 +213,32 @@ def test_a_cluster_with_nothing_in_the_way(preflight):
 def test_what_the_roles_find_is_told_per_host(preflight):
     task = Task("Refuse hosts", "common", "Preflight")
     preflight.failures = [
-        TaskFailure("n2", task, "1 things to mend first:\nno key; needed: a key. Make one.")
+        TaskFailure("n2", task, "1 thing to mend first:\nno key; needed: a key. Make one.")
     ]
     report = run.check(FakeNodes(n1=PROBE, n2=PROBE))
     assert [one.as_json() for one in report.findings] == [
         {"host": "n2", "seen": "no key; needed: a key", "mend": "Make one.", "grave": True}
     ]
+    assert not report.ok
+
+
+def test_what_the_roles_warn_of_is_told_and_in_nobodys_way(preflight):
+    boot = "Secure Boot is on: the kernel refuses the module. On the host: 'sudo mokutil'; reboot."
+    preflight.warnings = [
+        ("n1", "n1: no time service runs. Switch one on."),
+        ("n2", "n2: no time service runs. Switch one on."),
+        ("n2", boot),
+    ]
+    expected = (
+        "n1, n2: no time service runs\n    mend: Switch one on.\n"
+        "n2: Secure Boot is on: the kernel refuses the module\n"
+        "    mend: On the host: 'sudo mokutil'; reboot."
+    )
+    report = run.check(FakeNodes(n1=PROBE.replace("time_service=", "x="), n2=PROBE))
+    assert (told(report.findings), report.ok) == (expected, True)
+    preflight.failures = [TaskFailure("n1", Task("t", "r", "p"), "it broke")]
+    report = run.check(FakeNodes(n1=PROBE, n2=PROBE))
+    assert expected in told(report.findings)
     assert not report.ok
 
 
