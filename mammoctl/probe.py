@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mammoctl import role_settings
 from mammoctl.ansible import control
 from mammoctl.bundle.model import ARCHITECTURES, Target
 from mammoctl.bundle.sources import Sources
@@ -15,9 +16,7 @@ from mammoctl.ssh import Nodes, require_all
 
 if TYPE_CHECKING:
     from mammoctl.bundle.interpreter import Interpreter
-
-MIN_FREE_MB = 9000
-"""Free MiB that a first installation needs below /opt and /var/lib (roles/common has the same)."""
+    from mammoctl.inventory import Cluster
 
 # One round trip per host; sh, because a bare host may have no Python. No line fails the whole.
 SCRIPT = r"""
@@ -31,6 +30,7 @@ echo "glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | sed -n 's/^glibc //p')"
 echo "cores=$(nproc)"
 echo "memory_kb=$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
 for path in /opt /var/lib; do
+  [ -d $path ] || path=/
   echo "free_kb=$(df -Pk $path | awk 'NR==2 {print $4}')"
 done
 for device in /sys/bus/pci/devices/*; do
@@ -48,6 +48,9 @@ fi
 sudo --version 2>/dev/null | grep -q '^sudo-rs' && echo sudo_rs=1
 exit 0
 """
+
+
+_ROOM = "common_min_free_mb"
 
 
 class NodesUnfit(MammoctlError):
@@ -141,6 +144,7 @@ def choose_target(
     managed: Interpreter | None = None,
     sources: Sources | None = None,
     asking: Collection[str] = (),
+    room_mb: Mapping[str, int] | None = None,
 ) -> Target:
     """Return what the bundle is made for: one Python, one architecture, the variants needed.
 
@@ -151,6 +155,8 @@ def choose_target(
         managed: the managed interpreter; by default the pinned one.
         sources: what else the cluster chooses.
         asking: the hosts whose ``sudo`` gets a password.
+        room_mb: free MiB that each host needs before its first installation (`room_needed`); by
+            default the role's.
 
     Raises:
         NodesUnfit: hosts are unsupported or too different; every problem of every host is told.
@@ -165,7 +171,8 @@ def choose_target(
     brought = (managed or interpreter.pinned()) if is_managed else None
     problems: list[str] = []
     for name, seen in facts.items():
-        problems += [f"{name}: {text}" for text in _unfit(seen)]
+        room = room_mb[name] if room_mb else role_settings.number({}, _ROOM)
+        problems += [f"{name}: {text}" for text in _unfit(seen, room)]
         if seen.sudo_rs and name in asking:
             problems.append(f"{name}: {_SUDO_RS}")
         if seen.python:
@@ -211,7 +218,23 @@ def warnings(facts: Mapping[str, Facts]) -> list[str]:
     ]
 
 
-def _unfit(seen: Facts) -> Iterable[str]:
+def room_needed(cluster: Cluster, extra: Mapping[str, Any]) -> dict[str, int]:
+    """Return the free MiB that each host needs before its first installation.
+
+    Args:
+        cluster: the hosts.
+        extra: the variables of ``-e``, which win.
+
+    Raises:
+        InventoryError: a value is no whole number.
+    """
+    return {
+        name: role_settings.number({**host.vars, **extra}, _ROOM)
+        for name, host in cluster.hosts.items()
+    }
+
+
+def _unfit(seen: Facts, room_mb: int) -> Iterable[str]:
     from mammoctl.bundle import versions
 
     supported = versions.load()["releases"]
@@ -230,8 +253,8 @@ def _unfit(seen: Facts) -> Iterable[str]:
         yield why
     if not seen.systemd:
         yield "systemd does not run there: a container cannot be a node"
-    if not seen.installed and seen.free_mb < MIN_FREE_MB:
-        yield f"{seen.free_mb} MiB free below /opt and /var/lib: needs {MIN_FREE_MB} MiB"
+    if not seen.installed and seen.free_mb < room_mb:
+        yield f"{seen.free_mb} MiB free below /opt and /var/lib: needs {room_mb} MiB ({_ROOM})"
 
 
 def _unfit_system(seen: Facts, minors: list[str]) -> Iterable[str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
+from mammoctl import role_settings
 from mammoctl.errors import MammoctlError
 from mammoctl.status.master import hdfs_page
 
@@ -52,11 +53,11 @@ def pages(nodes: Nodes, record: ClusterFile) -> list[Page]:
         port = urlsplit(hdfs_page(nodes, record)).port or 80
         found.append(Page("HDFS NameNode", host, address, port))
     for name, worker in record.workers.items():
-        port = int(variables.get("spark_worker_ui_port", 8081))
+        port = role_settings.number(variables, "spark_worker_ui_port")
         found.append(Page("Spark worker", name, worker.address or name, port))
     if hdfs:
         for name, worker in record.workers.items():
-            port = int(variables.get("hdfs_datanode_http_port", 9864))
+            port = role_settings.number(variables, "hdfs_datanode_http_port")
             found.append(Page("HDFS DataNode", name, worker.address or name, port))
     return found
 
@@ -69,8 +70,8 @@ def applications(nodes: Nodes, record: ClusterFile, running: int) -> list[Page]:
         record: the cluster.
         running: how many the Spark master knows.
     """
-    first = int(nodes.cluster.vars.get("spark_ui_port", 4040))
-    tries = int(nodes.cluster.vars.get("spark_port_retries", 16))
+    first = role_settings.number(nodes.cluster.vars, "spark_ui_port")
+    tries = role_settings.number(nodes.cluster.vars, "spark_port_retries")
     host, address = record.master.host, record.master.address
     found: list[Page] = []
     for port in range(first, first + tries + 1):

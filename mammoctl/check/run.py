@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mammoctl import probe
+from mammoctl import probe, role_settings
 from mammoctl.check import look, roles
 from mammoctl.check.look import Look, Peer
 from mammoctl.errors import MammoctlError, NoRoot, PlaybookFailed
@@ -68,7 +68,7 @@ def check(nodes: Nodes, extra_args: Sequence[str] = ()) -> Report:
         extra_args: values for ``-e``, as the user wrote them.
 
     Raises:
-        UsageError: what the inventory chooses cannot be.
+        UsageError: what the inventory chooses cannot be, or a variable is no number.
     """
     from mammoctl import become, python_runtime, sourcing
     from mammoctl.ansible import extra_vars
@@ -83,7 +83,7 @@ def check(nodes: Nodes, extra_args: Sequence[str] = ()) -> Report:
     peers = {name: _peer(cluster, host) for name, host in cluster.hosts.items()}
     looks = _ask(nodes, look.script(peers), report)
     facts, found = report.facts, report.findings
-    lock_wait_s = int(cluster.vars.get("common_apt_lock_timeout_s", 300))
+    lock_wait_s = role_settings.number(cluster.vars, "common_apt_lock_timeout_s")
     for name, seen in looks.items():
         is_master = name == cluster.master.name
         found += look.of_host(name, seen, master=is_master, lock_wait_s=lock_wait_s)
@@ -97,6 +97,7 @@ def check(nodes: Nodes, extra_args: Sequence[str] = ()) -> Report:
                 managed=managed,
                 sources=sources,
                 asking=become.asking(cluster),
+                room_mb=probe.room_needed(cluster, extra),
             )
         except probe.NodesUnfit as exc:
             found += [_split(cluster, line) for line in exc.details]
@@ -136,11 +137,9 @@ def _ask(nodes: Nodes, line: str, report: Report) -> dict[str, Look]:
 
 
 def _peer(cluster: Cluster, host: Host) -> Peer:
-    name, usual = (
-        ("spark_master_port", 7077) if host is cluster.master else ("spark_worker_port", 7078)
-    )
+    name = "spark_master_port" if host is cluster.master else "spark_worker_port"
     address = str(host.vars.get("mammoctl_node_address") or host.address)
-    return Peer(address, int(host.vars.get(name, usual)))
+    return Peer(address, role_settings.number(host.vars, name))
 
 
 def _split(cluster: Cluster, line: str) -> Finding:

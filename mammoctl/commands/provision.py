@@ -111,6 +111,7 @@ def prepare(
         managed=managed,
         sources=sources,
         asking=become.asking(cluster),
+        room_mb=probe.room_needed(cluster, extra),
     )
     console.step(f"Preparing what the nodes need ({target})")
     return facts, target, bundle.ensure_bundle(target, progress=progress)

@@ -70,9 +70,12 @@ def _warm_up() -> None:
     import fabric  # noqa: F401
     import rich.table  # noqa: F401
 
+    from mammoctl import role_settings
     from mammoctl.bundle import versions
 
     versions.load()
+    for role in ("hdfs", "spark"):
+        role_settings.defaults(role)
 
 
 def _show(state: ClusterState, as_json: bool) -> None:

@@ -6,9 +6,8 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
-from mammoctl import paths
+from mammoctl import paths, role_settings
 from mammoctl.errors import UsageError
 from mammoctl.init.look import Machine
 
@@ -81,10 +80,8 @@ def _budget() -> Callable[..., dict[str, int]]:
 def _settings() -> dict[str, int]:
     """Return the defaults of the role spark that `_budget` asks for, in MiB."""
     import jinja2
-    import yaml
 
-    path = paths.project_root() / "roles" / "spark" / "defaults" / "main.yml"
-    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = role_settings.defaults("spark")
     templates = jinja2.Environment(autoescape=True)
     templates.filters["bool"] = bool  # Ansible's own, for values that are booleans already
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from mammoctl import role_settings
 from mammoctl.errors import ConnectionFailed, MammoctlError
 from mammoctl.findings import Finding
 from mammoctl.status import master, node
@@ -30,11 +31,7 @@ ANSWER_S = 5.0
 
 JOBS = 5
 
-_DISKS = {
-    "hdfs_data_dir": "/var/lib/hdfs/data",
-    "hdfs_name_dir": "/var/lib/hdfs/name",
-    "spark_var_dir": "/var/lib/spark",
-}
+_DISKS = ("hdfs_data_dir", "hdfs_name_dir", "spark_var_dir")
 
 
 @dataclass
@@ -82,7 +79,7 @@ def gather(nodes: Nodes, *, jobs: int = JOBS, answer_s: float = ANSWER_S) -> Clu
 
     cluster = nodes.cluster
     began = time.monotonic()
-    line = node.script(str(cluster.vars.get(name) or path) for name, path in _DISKS.items())
+    line = node.script(str(role_settings.value(cluster.vars, name)) for name in _DISKS)
     state = ClusterState(cluster, time.time(), {})
 
     def look(name: str) -> NodeState:

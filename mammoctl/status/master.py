@@ -6,16 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mammoctl import spark_master
+from mammoctl import role_settings, spark_master
 from mammoctl.cluster import ClusterFile
 from mammoctl.errors import RemoteError
 
 if TYPE_CHECKING:
     from mammoctl.spark_master import MasterState
     from mammoctl.ssh import Nodes
-
-NAMENODE_HTTP_PORT = 9870
-"""The role's default (``hdfs_namenode_http_port``), where the inventory has no other."""
 
 _JMX = "/jmx?qry=Hadoop:service=NameNode,name=NameNodeInfo"
 
@@ -70,7 +67,7 @@ def spark(nodes: Nodes, record: ClusterFile) -> MasterState:
 
 def hdfs_page(nodes: Nodes, record: ClusterFile) -> str:
     """Return the address of the NameNode's pages."""
-    port = nodes.cluster.vars.get("hdfs_namenode_http_port", NAMENODE_HTTP_PORT)
+    port = role_settings.number(nodes.cluster.vars, "hdfs_namenode_http_port")
     return f"http://{record.master.address}:{port}"
 
 

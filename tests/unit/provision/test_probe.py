@@ -163,8 +163,22 @@ def test_mixed_architectures():
 
 def test_an_installed_node_needs_no_room_for_a_first_installation():
     full = replace(DEBIAN, free_mb=2000)
-    assert refused(a=full) == ["a: 2000 MiB free below /opt and /var/lib: needs 9000 MiB"]
+    assert refused(a=full) == [
+        "a: 2000 MiB free below /opt and /var/lib: needs 9000 MiB (common_min_free_mb)"
+    ]
     probe.choose_target({"a": replace(full, installed=True)})
+
+
+def test_how_much_room_is_needed_is_the_inventorys_to_say():
+    hosts = {"a": SimpleNamespace(vars={"common_min_free_mb": 1500}), "b": SimpleNamespace(vars={})}
+    cluster = SimpleNamespace(hosts=hosts)
+    assert probe.room_needed(cluster, {}) == {"a": 1500, "b": 9000}
+    assert probe.room_needed(cluster, {"common_min_free_mb": "0"}) == {"a": 0, "b": 0}
+    full = replace(DEBIAN, free_mb=2000)
+    with pytest.raises(probe.NodesUnfit) as caught:
+        probe.choose_target({"a": full, "b": full}, room_mb=probe.room_needed(cluster, {}))
+    assert [line[:2] for line in caught.value.details] == ["b:"]
+    probe.choose_target({"a": full}, room_mb={"a": 0})
 
 
 def test_a_gpu_that_tensorflow_cannot_use_is_refused_with_the_reason():
