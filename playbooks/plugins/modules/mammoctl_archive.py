@@ -30,24 +30,18 @@ EXAMPLES = r"""
 """
 
 import os
-import shutil
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mammoctl_manifest import record
 from ansible.module_utils.mammoctl_unpack import BadArchive, unpack
-
-MARKER = ".complete"
+from ansible.module_utils.mammoctl_whole import is_complete, made_whole
 
 
 def make(module, place):
-    """Unpack beside the place, then rename: an interrupted run leaves nothing that counts."""
+    """Unpack the archive to its place, whole."""
     wanted = module.params
-    os.umask(0o022)
-    os.makedirs(wanted["root"], exist_ok=True)
     record("trees", [wanted["root"]])
-    folder = tempfile.mkdtemp(prefix=".new-", dir=wanted["root"])
-    try:
+    with made_whole(place) as folder:
         try:
             unpack(wanted["archive"], folder, wanted["strip"])
         except BadArchive as exc:
@@ -55,13 +49,6 @@ def make(module, place):
         lacking = [name for name in wanted["needs"] if not os.path.exists(os.path.join(folder, name))]
         if lacking:
             module.fail_json(msg="%s has no %s" % (wanted["archive"], ", ".join(lacking)))
-        os.chmod(folder, 0o755)
-        with open(os.path.join(folder, MARKER), "w", encoding="utf-8") as stream:
-            os.fsync(stream.fileno())
-        shutil.rmtree(place, ignore_errors=True)
-        os.rename(folder, place)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main():
@@ -77,7 +64,7 @@ def main():
         supports_check_mode=True,
     )
     place = os.path.join(module.params["root"], module.params["key"])
-    changed = not os.path.isfile(os.path.join(place, MARKER))
+    changed = not is_complete(place)
     if changed and not module.check_mode:
         make(module, place)
     diff = {"before": "", "after": "%s\n" % place} if changed else {}

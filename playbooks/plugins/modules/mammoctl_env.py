@@ -36,7 +36,6 @@ EXAMPLES = r"""
 import contextlib
 import fcntl
 import glob
-import hashlib
 import json
 import os
 import re
@@ -45,9 +44,9 @@ import tempfile
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mammoctl_digest import digest
 from ansible.module_utils.mammoctl_manifest import record
-
-MARKER = ".complete"
+from ansible.module_utils.mammoctl_whole import MARKER, is_complete
 
 
 @contextlib.contextmanager
@@ -58,15 +57,6 @@ def alone(root):
     with open(os.path.join(root, ".lock"), "w", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
-
-
-def digest(path):
-    """Return the sha256 of a file in hexadecimal digits."""
-    state = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while chunk := stream.read(1 << 20):
-            state.update(chunk)
-    return state.hexdigest()
 
 
 def wheels(store, requirements):
@@ -185,7 +175,7 @@ def main():
     wanted = module.params
     place = os.path.join(wanted["root"], wanted["key"])
     marker = os.path.join(place, MARKER)
-    complete = os.path.isfile(marker)
+    complete = is_complete(place)
     current = os.readlink(wanted["link"]) if os.path.islink(wanted["link"]) else ""
     switched = current == place or not wanted["switch"]
     changed = not complete or not switched
@@ -193,7 +183,7 @@ def main():
     seconds = {}
     if changed and not module.check_mode:
         with alone(wanted["root"]):
-            if not os.path.isfile(marker):
+            if not is_complete(place):
                 seconds = build(module, place)
                 with open(marker, "w", encoding="utf-8") as stream:
                     json.dump({"key": wanted["key"], "seconds": seconds}, stream)

@@ -27,68 +27,19 @@ EXAMPLES = r"""
     python: "3.12"
 """
 
-import json
 import os
-import shutil
-import tarfile
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mammoctl_manifest import record
+from ansible.module_utils.mammoctl_unpack import BadArchive, unpack
+from ansible.module_utils.mammoctl_whole import is_complete, made_whole
 
-MARKER = ".complete"
 TRIAL = """
 import bz2, ctypes, decimal, hashlib, lzma, multiprocessing, sqlite3, ssl, sys, uuid, venv, zlib
 ssl.create_default_context()
 sqlite3.connect(":memory:").execute("select 1")
 print("%d.%d" % sys.version_info[:2])
 """
-
-
-class BadArchive(Exception):
-    """The archive is not one of an interpreter."""
-
-
-def unpack(archive, folder):
-    """Unpack the files of ``python/`` into ``folder``, owned by root; nothing may lead out of it.
-
-    Raises:
-        BadArchive: a name or a link leads elsewhere, or the archive cannot be read.
-    """
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            members = [member for member in tar if is_ours(member)]
-            for member in members:
-                member.name = os.path.relpath(member.name, "python")
-                if member.islnk():
-                    member.linkname = os.path.relpath(member.linkname, "python")
-                member.uid = member.gid = 0
-                member.uname = member.gname = "root"
-                member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
-            tar.extractall(folder, members=members)  # each name was looked at
-    except (tarfile.TarError, OSError, EOFError) as exc:
-        raise BadArchive("%s cannot be unpacked: %s" % (archive, exc)) from exc
-
-
-def is_ours(member):
-    """Tell whether a member lies below ``python``; refuse what leads elsewhere.
-
-    Raises:
-        BadArchive: it does.
-    """
-    name = os.path.normpath(member.name)
-    if name == "python" and member.isdir():
-        return False  # the folder itself is there
-    if not name.startswith("python/"):
-        raise BadArchive("the archive has %s, which is not below the folder python" % member.name)
-    if member.issym() or member.islnk():
-        base = os.path.dirname(name) if member.issym() else ""
-        target = os.path.normpath(os.path.join(base, member.linkname))
-        if not target.startswith("python/"):
-            raise BadArchive("in the archive, %s leads to %s" % (member.name, member.linkname))
-    elif not (member.isfile() or member.isdir()):
-        raise BadArchive("the archive has %s, which is no file, folder or link" % member.name)
-    return True
 
 
 def trial(module, python, minor):
@@ -106,16 +57,12 @@ def trial(module, python, minor):
 def make(module, place):
     """Unpack, try and compile the interpreter, then move it to ``place``."""
     wanted = module.params
-    os.umask(0o022)
-    os.makedirs(wanted["root"], exist_ok=True)
     record("trees", [os.path.dirname(wanted["root"])])
-    folder = tempfile.mkdtemp(prefix=".new-", dir=wanted["root"])
-    try:
+    with made_whole(place) as folder:
         try:
-            unpack(wanted["archive"], folder)
+            unpack(wanted["archive"], folder, strip=True, top="python")
         except BadArchive as exc:
             module.fail_json(msg="The managed Python cannot be installed: %s" % exc)
-        os.chmod(folder, 0o755)
         python = os.path.join(folder, "bin", "python" + wanted["python"])
         why = trial(module, python, wanted["python"])
         if why:
@@ -124,32 +71,9 @@ def make(module, place):
                 " (python_archive; scripts/interpreter-archive)." % (wanted["python"], why)
             )
         # As for the environment: who runs it later may not write here. Bad files of the library's tests do not matter.
+        command = [python, "-I", "-m", "compileall", "-q", "-j", "0", "-x", "/tests?/", "-s", folder, "-p", place]
         library = os.path.join(folder, "lib", "python" + wanted["python"])
-        command = [
-            python,
-            "-I",
-            "-m",
-            "compileall",
-            "-q",
-            "-j",
-            "0",
-            "-x",
-            "/tests?/",
-            "-s",
-            folder,
-            "-p",
-            place,
-            library,
-        ]
-        module.run_command(command, environ_update={"LC_ALL": "C.UTF-8"}, umask=0o022)
-        with open(os.path.join(folder, MARKER), "w", encoding="utf-8") as stream:
-            json.dump({"key": wanted["key"], "python": wanted["python"]}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        shutil.rmtree(place, ignore_errors=True)
-        os.rename(folder, place)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        module.run_command([*command, library], environ_update={"LC_ALL": "C.UTF-8"}, umask=0o022)
 
 
 def main():
@@ -165,7 +89,7 @@ def main():
     )
     wanted = module.params
     place = os.path.join(wanted["root"], wanted["key"])
-    changed = not os.path.isfile(os.path.join(place, MARKER))
+    changed = not is_complete(place)
     if changed and not module.check_mode:
         make(module, place)
     diff = {"before": "", "after": "%s\n" % place} if changed else {}

@@ -32,22 +32,13 @@ EXAMPLES = r"""
     files: "{{ mammoctl_bundle.files }}"
 """
 
-import hashlib
 import os
 import shutil
 import tarfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mammoctl_digest import digest
 from ansible.module_utils.mammoctl_manifest import record
-
-
-def digest(path):
-    """Return the sha256 of a file in hexadecimal digits."""
-    state = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while chunk := stream.read(1 << 20):
-            state.update(chunk)
-    return state.hexdigest()
 
 
 def place(root, wanted):

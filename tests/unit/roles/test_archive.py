@@ -79,6 +79,30 @@ def test_what_leads_out_is_refused(unpack, members, tmp_path) -> None:
     assert list((tmp_path / "to").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"other/x": "x"},
+        {"spark-45/x": "x"},
+        {"x": "beside the one folder"},
+        # Inside the archive, but outside of the folder that it becomes.
+        {"l": link("spark-4/l", "../x")},
+        {"l": link("spark-4/a/l", "../../other")},
+        {"h": link("spark-4/h", "other", tarfile.LNKTYPE)},
+    ],
+    ids=["other", "longer", "file", "link", "deep", "hard"],
+)
+def test_what_is_not_in_the_one_folder_is_refused(unpack, bad, tmp_path) -> None:
+    with pytest.raises(unpack.error, match=r"not below the folder spark-4|leads to"):
+        unpack(strip=True, **{"./spark-4/a": "x", **bad})
+    assert list((tmp_path / "to").iterdir()) == []
+
+
+def test_a_link_to_the_folder_itself_is_inside(unpack) -> None:
+    folder = unpack(strip=True, **{"s/a/x": "x", "l": link("s/a/up", "..")})
+    assert (folder / "a" / "up").resolve() == folder
+
+
 def test_what_is_no_archive_is_refused(plugin, tmp_path) -> None:
     module = plugin("module_utils", "mammoctl_unpack")
     (tmp_path / "a.tar").write_text("no")

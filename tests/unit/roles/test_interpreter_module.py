@@ -15,6 +15,16 @@ def module(plugin):
     return plugin("modules", "mammoctl_interpreter")
 
 
+@pytest.fixture
+def unpack(module):
+    """Unpack as the module does."""
+
+    def run(path, folder):
+        module.unpack(path, folder, strip=True, top="python")
+
+    return run
+
+
 def member(name, content=b"", kind=tarfile.REGTYPE, target=""):
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size, info.mode = kind, target, len(content), 0o4777
@@ -43,16 +53,16 @@ def archive(path, *members):
     ],
     ids=lambda pair: pair[0].name,
 )
-def test_what_leads_out_of_the_folder_is_refused(module, tmp_path, bad):
+def test_what_leads_out_of_the_folder_is_refused(module, unpack, tmp_path, bad):
     path = archive(tmp_path / "a.tar.gz", member("python/good", b"x"), bad)
     folder = tmp_path / "place"
     folder.mkdir()
     with pytest.raises(module.BadArchive):
-        module.unpack(path, str(folder))
+        unpack(path, str(folder))
     assert list(folder.iterdir()) == []
 
 
-def test_files_are_plain_and_links_stay_inside(module, tmp_path):
+def test_files_are_plain_and_links_stay_inside(unpack, tmp_path):
     path = archive(
         tmp_path / "a.tar.gz",
         member("python/bin/python3.12", b"x"),
@@ -61,18 +71,18 @@ def test_files_are_plain_and_links_stay_inside(module, tmp_path):
     )
     folder = tmp_path / "place"
     folder.mkdir()
-    module.unpack(path, str(folder))
+    unpack(path, str(folder))
     assert (folder / "bin/python3").resolve() == (folder / "bin/python3.12")
     assert (folder / "bin/python3.12").stat().st_mode & 0o7777 == 0o755
     assert (folder / "lib/copy").read_bytes() == b"x"
 
 
-def test_a_truncated_archive_is_told(module, tmp_path):
+def test_a_truncated_archive_is_told(module, unpack, tmp_path):
     path = tmp_path / "a.tar.gz"
     archive(path, member("python/x", os.urandom(5000)))
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(module.BadArchive, match="cannot be unpacked"):
-        module.unpack(str(path), str(tmp_path))
+        unpack(str(path), str(tmp_path))
 
 
 def test_the_trial_runs_what_an_environment_needs(module, ansible_module):
@@ -105,6 +115,6 @@ def test_one_that_runs_is_put_in_the_place_of_a_broken_one(
     module.make(
         ansible_module(root=str(tmp_path / "r"), archive=path, python="3.12", key="k"), str(place)
     )
-    assert (place / module.MARKER).is_file()
+    assert (place / ".complete").is_file()
     assert not (place / "left").exists()
     assert list((tmp_path / "r").iterdir()) == [place]
