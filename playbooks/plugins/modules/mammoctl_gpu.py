@@ -204,7 +204,7 @@ class Gpu:
             )
 
     def listed(self, gpus):
-        """Have TensorFlow list the GPUs, unless it has done so with just these; return the seconds since then or 0."""
+        """Have TensorFlow list the GPUs, unless it has done so with just these; fail when it does not."""
         wanted = self.module.params
         environment = os.path.realpath(os.path.dirname(os.path.dirname(wanted["python"])))
         known = [environment, *("%(uuid)s %(driver)s" % gpu for gpu in gpus)]

@@ -101,25 +101,32 @@ class Units:
         self.changed = []
 
     def systemctl(self, *arguments, check=True):
-        """Run systemctl; fail with the unit's last messages."""
+        """Run systemctl, whose last argument is the unit; fail with that unit's last messages."""
         rc, out, err = self.module.run_command(["systemctl", "--no-ask-password", *arguments])
         if rc and check:
-            self.fail(arguments[-1], "systemctl %s: %s" % (" ".join(arguments), err.strip()))
+            what = "stop" if arguments[0] in ("stop", "disable") else "start"
+            self.fail(arguments[-1], "systemctl %s: %s" % (" ".join(arguments), err.strip()), what)
         return out
+
+    def reload_manager(self):
+        """Let systemd read unit files anew."""
+        rc, _out, err = self.module.run_command(["systemctl", "--no-ask-password", "daemon-reload"])
+        if rc:
+            self.module.fail_json(msg="systemd does not read its units anew: %s" % err.strip())
 
     def show(self, name):
         """Return the properties of a unit."""
         out = self.systemctl("show", "--property", ",".join(PROPERTIES), name, check=False)
         return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
 
-    def fail(self, name, reason):
-        """End with the reason and what the unit wrote last."""
+    def fail(self, name, reason, what="start"):
+        """End with what the unit did not do, the reason, and what it wrote last."""
         _rc, out, _err = self.module.run_command(
             ["journalctl", "--unit", name, "--lines", "25", "--no-pager", "--output", "cat"]
         )
         last = "\n".join(line[:300] for line in out.splitlines() if line.strip())[-3000:]
-        message = "%s did not start: %s\nIts last messages:\n%s\nLook further on the node with: journalctl -u %s"
-        self.module.fail_json(msg=message % (name, reason, last or "(none)", name))
+        message = "%s did not %s: %s\nIts last messages:\n%s\nLook further on the node with: journalctl -u %s"
+        self.module.fail_json(msg=message % (name, what, reason, last or "(none)", name))
 
     def start(self, unit):
         """Enable, start, restart or reload one unit as needed; return whether it must be awaited."""
@@ -143,7 +150,7 @@ class Units:
         if not actions or check:
             return bool(actions)
         if found.get("NeedDaemonReload") == "yes" or found.get("LoadState") == "not-found":
-            self.systemctl("daemon-reload")
+            self.reload_manager()
         if not active:
             self.systemctl("reset-failed", name, check=False)
         for action in actions:
@@ -164,7 +171,9 @@ class Units:
                 if not waiting:
                     return
             if time.monotonic() > deadline:
-                self.fail(unit["name"], "nothing answers on %s in time" % ", ".join(waiting))
+                state = "it is still %s" % found.get("ActiveState", "unknown")
+                silent = "nothing answers on %s in time" % ", ".join(waiting)
+                self.fail(unit["name"], silent if waiting else state)
             time.sleep(0.3)
 
     def stop(self, unit, for_good):
