@@ -19,9 +19,9 @@ test: ## Everything that CI checks: lint, unit, application, lab (40 minutes at 
 	@scripts/bootstrap dev
 	@scripts/run-tests lint unit app lab
 
-test-all: ## make test, and what takes longer: mixed systems, long faults
+test-all: ## make test, and what takes longer: every system, long faults (three hours)
 	@scripts/bootstrap dev
-	@scripts/run-tests lint unit app lab slow
+	@scripts/run-tests lint unit app lab app-slow lab-slow
 
 test-unit: ## The unit tests alone (seconds, no root)
 	@scripts/bootstrap dev
