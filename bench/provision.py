@@ -5,7 +5,7 @@ For each number of nodes, on a lab of its own (root; 5 GB of disk and 1 GB of me
 
 first run   `mammoctl provision` on bare nodes, and on bare nodes again a shell script that does
             the same over SSH on all nodes at once: apt-get, the bundle's files by tar and
-            sha256sum, uv, the small files, format HDFS, start the units, wait for the workers.
+            sha256sum, the packed environment, the small files, format HDFS, start the units, wait for the workers.
             Bundle present for both; `--cached` puts the Debian packages into the nodes' caches
             first, for both.
 second run  `mammoctl provision` again, and a playbook of as many bare `stat` and `copy` tasks as
@@ -65,15 +65,9 @@ chmod -R go+rX /var/lib/mammoctl
 for user in $USERS; do
   useradd --system --no-create-home --home-dir ${user#*:} --shell /usr/sbin/nologin ${user%%:*}
 done
-mkdir -p /opt/mammoctl/envs /tmp/links
-ln -s /var/lib/mammoctl/store/*/*.whl /tmp/links/
-export UV_OFFLINE=1 UV_NO_CONFIG=1 UV_CACHE_DIR=/opt/mammoctl/.uv-cache UV_PYTHON_DOWNLOADS=never
-chmod 755 $UV
-$UV venv --quiet --no-project --python /usr/bin/python3 $ENV
-$UV pip install --quiet --python $ENV/bin/python --no-index --find-links /tmp/links --no-deps \
-  --require-hashes --requirement $REQUIREMENTS
-rm -rf /tmp/links /opt/mammoctl/.uv-cache
-$ENV/bin/python -m compileall -q -j 0 -x '/tests?/' $ENV/lib || true
+/usr/bin/python3 -m venv --without-pip $ENV
+tar --extract --zstd --no-same-owner --file $ARCHIVE --directory $ENV
+rm -r $(dirname $ARCHIVE)
 ln -sfn $ENV /opt/mammoctl/env
 """
 SERVICES = """
@@ -179,13 +173,12 @@ def shell(lab: Lab, captured: Mapping[str, Mapping[str, str]], key: str) -> floa
     bundle = from_json(bundles_dir() / key / "bundle.json")
     files = [f for f in bundle.files if "cpu" in f.variants and not f.kind.startswith("sbt")]
     requirements = bundle.requirements["cpu"]
-    uv = next(file for file in files if file.kind == "uv")
+    packed = next(file for file in files if file.kind == "environment")
     sums = lab.folder / "sums"
     sums.write_text("".join(f"{file.sha256}  {file.path}\n" for file in files))
     words = {
-        "UV": f"{STORE}/{uv.path}",
+        "ARCHIVE": f"{STORE}/{packed.path}",
         "ENV": f"/opt/mammoctl/envs/{requirements.sha256[:16]}",
-        "REQUIREMENTS": f"{STORE}/{requirements.path}",
     }
     paths = shlex.join(file.path for file in files)
     pack = f"tar -C {shlex.quote(str(bundle.store))} -cf - {paths}"

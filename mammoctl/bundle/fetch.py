@@ -36,7 +36,7 @@ class Job:
 
     Attributes:
         title: what to say when it is done.
-        size: bytes that it is expected to download.
+        size: bytes that it is expected to download; 0 for work that downloads nothing.
         work: does it, in the folder given.
         count: how many files it brings.
         folder: the folder, whose growing size is the progress.
@@ -131,13 +131,14 @@ def pip(
         time.sleep(2 * attempt)
 
 
-def run_jobs(jobs: Sequence[Job], scratch: Path, *, show: bool) -> None:
+def run_jobs(jobs: Sequence[Job], scratch: Path, *, show: bool, doing: str = "downloading") -> None:
     """Do all jobs, several at once; the first failure ends the others.
 
     Args:
         jobs: the jobs, the longest first.
         scratch: an empty folder for their unfinished work.
         show: show a bar on a terminal, a line per finished job elsewhere.
+        doing: what the bar says.
     """
     runner = Runner()
     for number, job in enumerate(jobs):
@@ -147,7 +148,7 @@ def run_jobs(jobs: Sequence[Job], scratch: Path, *, show: bool) -> None:
     pool = ThreadPoolExecutor(_WORKERS)
     try:
         with console.progress(transfer=True) as bars:
-            bar = bars.add_task("downloading", total=total or None, visible=show)
+            bar = bars.add_task(doing, total=total or None, visible=show)
             pending = {pool.submit(job.work, job.folder, runner): job for job in jobs}
             count = 0
             while pending:
@@ -160,7 +161,7 @@ def run_jobs(jobs: Sequence[Job], scratch: Path, *, show: bool) -> None:
                         size = f" ({human(job.size)})" if job.size else ""
                         console.note(f"  {count}/{files} {job.title}{size}")
                 waiting = sum(job.size for job in pending.values())
-                partial = sum(min(_growth(j.folder), j.size) for j in pending.values())
+                partial = sum(min(_growth(j.folder), j.size) for j in pending.values() if j.size)
                 bars.update(bar, completed=total - waiting + partial)
     finally:
         runner.stop()

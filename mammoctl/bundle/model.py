@@ -58,7 +58,8 @@ class Artifact:
     """One file of a bundle, as it lies in the store.
 
     Attributes:
-        kind: ``wheel``, ``requirements`` or the ``KIND`` of a part (:mod:`mammoctl.bundle.parts`).
+        kind: ``requirements``, ``environment`` or the ``KIND`` of a part
+            (:mod:`mammoctl.bundle.parts`).
         name: the file's name.
         sha256: its checksum in hexadecimal; also the name of its folder in the store.
         size: bytes.

@@ -1,10 +1,10 @@
-"""What a bundle consists of besides the wheels: one list of parts with one interface."""
+"""What a bundle has besides the Python environment: one list of parts with one interface."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from mammoctl.bundle import hdfs, interpreter, sbt, sbt_repository, spark_archive, uv
+from mammoctl.bundle import hdfs, interpreter, sbt, sbt_repository, spark_archive
 from mammoctl.bundle.fetch import Job
 from mammoctl.bundle.model import Target
 from mammoctl.bundle.store import Store, Stored
@@ -33,7 +33,7 @@ class Part(Protocol):
         """
 
 
-PARTS: tuple[Part, ...] = (uv, interpreter, spark_archive, hdfs, sbt, sbt_repository)
+PARTS: tuple[Part, ...] = (interpreter, spark_archive, hdfs, sbt, sbt_repository)
 
 
 def wanted(target: Target) -> list[Part]:

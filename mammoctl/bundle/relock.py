@@ -20,9 +20,8 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
 from mammoctl import console
-from mammoctl.bundle import locks, model, versions
+from mammoctl.bundle import locks, versions
 from mammoctl.bundle.clients import client_error, uv_binary
-from mammoctl.bundle.repin import repin
 from mammoctl.bundle.store import Store
 from mammoctl.errors import BundleError
 
@@ -40,6 +39,11 @@ def platforms(arch: str) -> list[str]:
     """Return the platform tags that every supported release accepts, newest first."""
     newer = [f"manylinux_2_{minor}_{arch}" for minor in range(_GLIBC, 4, -1)]
     return [*newer, *(f"manylinux{old}_{arch}" for old in ("2014", "2010", "1"))]
+
+
+def uv_platform(arch: str) -> str:
+    """Return what uv calls the platform of every supported release on ``arch``."""
+    return f"{arch}-manylinux_2_{_GLIBC}"
 
 
 def tags(python: str, arch: str) -> list[Tag]:
@@ -92,7 +96,7 @@ def _compile(
     output = folder / "pylock.target.toml"
     output.unlink(missing_ok=True)
     argv = [uv_binary(), "pip", "compile", "--quiet", "--no-config", "--format", "pylock.toml"]
-    argv += ["--python-platform", f"{arch}-manylinux_2_{_GLIBC}", "--python-version", python]
+    argv += ["--python-platform", uv_platform(arch), "--python-version", python]
     argv += ["--generate-hashes", "--no-annotate", "--no-header", "--output-file", str(output)]
     # Only PySpark is published as source alone; anything else must come as a wheel.
     argv += ["--only-binary", ":all:", "--no-binary", "pyspark"]
@@ -103,35 +107,6 @@ def _compile(
         raise client_error(f"resolve the environment of Python {python} on {arch}", done.stderr)
     packages: list[dict[str, Any]] = tomllib.loads(output.read_text())["packages"]
     return packages
-
-
-def relock_uv(folder: Path, pinned: Path) -> str:
-    """Pin the control machine's uv for the nodes too; return its version.
-
-    Args:
-        folder: where ``control.txt`` lies.
-        pinned: ``versions.yml``; rewritten when uv's version changed.
-
-    Raises:
-        BundleError: the control machine's lock has no uv, or it cannot be resolved.
-    """
-    found = re.search(r"(?m)^uv==(\S+)", (folder / "control.txt").read_text())
-    if found is None:
-        raise BundleError(f"{folder / 'control.txt'} pins no uv")
-    sums = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch, "uv.in")
-        source.write_text(f"uv=={found[1]}\n")
-        for arch in model.ARCHITECTURES:
-            python = versions.python_minors()[0]
-            (package,) = _compile(source, python, arch, None, Path(scratch))
-            ranking = ranks(python, arch)
-            sums[arch] = choose(package, ranking)[1]["hashes"]["sha256"]
-    before = pinned.read_text()
-    after = repin(before, "uv", found[1], sha256=sums)
-    if after != before:
-        pinned.write_text(after)
-    return found[1]
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mammoctl import console, paths
-from mammoctl.bundle import fetch, locks, parts, pyspark, versions
+from mammoctl.bundle import environment, fetch, locks, parts, pyspark, versions
 from mammoctl.bundle.locks import Pin
 from mammoctl.bundle.model import Artifact, Bundle, Target, content_key, from_json, to_json
 from mammoctl.bundle.store import Store, Stored, human, write_atomically
@@ -71,9 +71,11 @@ def require_room(target: Target, store: Store | None = None) -> None:
         UsageError: there is no locked environment for the target.
     """
     store = store or Store()
-    pins, jobs = _lacking(store, target, _pins(target))
-    if pins or jobs:
-        store.require_space(_space(pins, jobs))
+    pins = _pins(target)
+    missing, jobs = _lacking(store, target, pins)
+    unpacked = _unpacked(store, target, pins)
+    if missing or jobs or unpacked:
+        store.require_space(_space(missing, jobs, unpacked))
 
 
 def bundles_dir() -> Path:
@@ -114,15 +116,12 @@ def _collect(
         found.setdefault(stored.sha256, (kind, stored, []))[2].extend(variants)
 
     for variant, wanted in pins.items():
-        lines = []
-        for pin in wanted:
-            stored = _stored(store, pin, wanted)
-            if stored is None:
-                return None
-            use("wheel", stored, [variant])
-            lines.append(f"{pin.name}=={pin.version} --hash=sha256:{stored.sha256}\n")
-        text = store.add_text("".join(lines), f"requirements-{variant}.txt")
+        text = _requirements(store, variant, wanted)
+        packed = environment.stored(store, target, text) if text else None
+        if text is None or packed is None:
+            return None
         use("requirements", text, [variant])
+        use(environment.KIND, packed, [variant])
         requirements[variant] = _artifact("requirements", text, [variant])
     for part in parts.wanted(target):
         other = part.stored(store, target)
@@ -134,6 +133,19 @@ def _collect(
 
 def _artifact(kind: str, stored: Stored, variants: Sequence[str]) -> Artifact:
     return Artifact(kind, stored.name, stored.sha256, stored.size, stored.relative, tuple(variants))
+
+
+def _requirements(store: Store, variant: str, pins: Sequence[Pin]) -> Stored | None:
+    """Return the requirements that name exactly the wheels in the store, or None if one lacks."""
+    wheels = [_stored(store, pin, pins) for pin in pins]
+    lines = [
+        f"{pin.name}=={pin.version} --hash=sha256:{wheel.sha256}\n"
+        for pin, wheel in zip(pins, wheels, strict=True)
+        if wheel is not None
+    ]
+    if len(lines) < len(pins):
+        return None
+    return store.add_text("".join(lines), f"requirements-{variant}.txt")
 
 
 def _stored(store: Store, pin: Pin, pins: Sequence[Pin]) -> Stored | None:
@@ -158,10 +170,23 @@ def _lacking(
     return missing, [part.job(store, target) for part in lacking]
 
 
-def _space(missing: Sequence[Pin], extra: Sequence[fetch.Job]) -> int:
-    """Return the bytes that fetching and building takes for a while."""
+def _unpacked(store: Store, target: Target, pins: dict[str, list[Pin]]) -> dict[str, list[Pin]]:
+    """Return the variants whose environment is not packed yet."""
+
+    def is_packed(variant: str, wanted: list[Pin]) -> bool:
+        text = _requirements(store, variant, wanted)
+        return text is not None and environment.stored(store, target, text) is not None
+
+    return {each: wanted for each, wanted in pins.items() if not is_packed(each, wanted)}
+
+
+def _space(
+    missing: Sequence[Pin], extra: Sequence[fetch.Job], unpacked: dict[str, list[Pin]]
+) -> int:
+    """Return the bytes that fetching, building and packing takes for a while."""
     total = sum(pin.size for pin in missing) + sum(job.size for job in extra)
     building = sum(pin.size for pin in missing if pin.is_source) * _BUILD_SPACE
+    building += sum(pin.size for pins in unpacked.values() for pin in pins) * environment.SPACE
     return int(total * 1.1) + building + 50_000_000
 
 
@@ -174,7 +199,7 @@ def _fill(
     sources = [pin for pin in missing if pin.is_source]
     wheels = [pin for pin in missing if not pin.is_source]
     total = sum(pin.size for pin in missing) + sum(job.size for job in extra)
-    store.require_space(_space(missing, extra))
+    store.require_space(_space(missing, extra, _unpacked(store, target, pins)))
     if show and (missing or extra):
         count = len(missing) + len(extra)
         console.note(f"downloading {count} files, {human(total)}, for {target}")
@@ -191,6 +216,25 @@ def _fill(
     jobs += [fetch.wheel_job(store, group, target.python, target.arch) for group in rest]
     if jobs:
         fetch.run_jobs(jobs, scratch, show=show)
+    _pack(store, target, pins, scratch, show=show)
+
+
+def _pack(
+    store: Store, target: Target, pins: dict[str, list[Pin]], scratch: Path, *, show: bool
+) -> None:
+    """Make the environments that are not packed yet, out of wheels that are all there."""
+    jobs = []
+    for variant, wanted in _unpacked(store, target, pins).items():
+        text = _requirements(store, variant, wanted)
+        wheels = [wheel for pin in wanted if (wheel := _stored(store, pin, wanted)) is not None]
+        if text is not None:
+            jobs.append(environment.job(store, target, variant, text, wheels))
+    if jobs:
+        if show:
+            console.note(f"installing the nodes' environment here, to be packed, for {target}")
+        folder = scratch / "environments"
+        folder.mkdir()
+        fetch.run_jobs(jobs, folder, show=show, doing="packing")
 
 
 def _record(

@@ -27,11 +27,18 @@ def description(target: Target, glibc: str) -> dict[str, Any]:
         target: what it will be made for.
         glibc: the oldest C library that its managed Python runs on, if it has one.
     """
-    from mammoctl.bundle import parts
+    from mammoctl.bundle import environment, parts
 
+    served = {part.KIND: part.variants(target) for part in parts.wanted(target)}
+    served[environment.KIND] = target.variants
     files = [
-        {"kind": part.KIND, "name": f"{part.KIND}-glibc{glibc}", "sha256": "0" * 64}
-        for part in parts.wanted(target)
+        {
+            "kind": kind,
+            "name": f"{kind}-glibc{glibc}",
+            "sha256": "0" * 64,
+            "variants": list(variants),
+        }
+        for kind, variants in served.items()
     ]
     return {
         "schema": 1,

@@ -189,14 +189,13 @@ def lock(
 ) -> None:
     """Resolve the nodes' environments anew and write the locks (in a checkout only).
 
-    The nodes' uv becomes the control machine's. What has no lock is refreshed by
-    scripts/refresh-versions.
+    What has no lock is refreshed by scripts/refresh-versions.
 
     With -i, the packages in python_extra_packages of that inventory are resolved together with
     the environment, whose versions stay, and the locks are written beside the inventory.
     """
     from mammoctl import console, paths
-    from mammoctl.bundle import locks, relock, versions
+    from mammoctl.bundle import locks, relock
     from mammoctl.errors import UsageError
 
     if inventory is not None:
@@ -207,8 +206,7 @@ def lock(
             "the locks belong to the project's source", hint="run this in a checkout of mammoctl"
         )
     written = relock.relock(locks.folder(), upgrade=not keep)
-    uv = relock.relock_uv(locks.folder(), versions.path())
-    console.result(f"{len(written)} locks in {locks.folder()}; uv {uv} in {versions.path()}")
+    console.result(f"{len(written)} locks in {locks.folder()}")
 
 
 def _lock_extra(inventory: str) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+from mammoctl.bundle import environment
 from mammoctl.bundle.model import Artifact, Bundle, content_key, from_json, to_json
+from mammoctl.bundle.process import Runner
 from mammoctl.bundle.store import Store, Stored, write_atomically
 
 
@@ -23,24 +26,31 @@ def another(record: Path, *, package: str = "six", suffix: str = ".post1") -> Bu
     """
     first = from_json(record)
     store = Store(first.store)
-    old = next(file for file in first.files if file.name.startswith(f"{package}-"))
-    version = old.name.split("-")[1]
-    with store.writing() as scratch:
-        made_here = _renumbered(first.store / old.path, scratch, package, version, suffix)
-        wheel = store.add(made_here)
-    files = [file for file in first.files if file is not old and file.kind != "requirements"]
-    files.append(_artifact("wheel", wheel, old.variants))
+    files = [file for file in first.files if file.kind not in ("requirements", "environment")]
     requirements = {}
-    for variant, listed in first.requirements.items():
-        text = (first.store / listed.path).read_text()
-        assert f"{package}=={version} --hash=sha256:{old.sha256}" in text
-        text = text.replace(
-            f"{package}=={version} --hash=sha256:{old.sha256}",
-            f"{package}=={version}{suffix} --hash=sha256:{wheel.sha256}",
-        )
-        artifact = _artifact("requirements", store.add_text(text, listed.name), (variant,))
-        requirements[variant] = artifact
-        files.append(artifact)
+    with store.writing() as scratch:
+        for variant, listed in first.requirements.items():
+            text = (first.store / listed.path).read_text()
+            wheels = [store.get(sha256) for sha256 in re.findall(r"sha256:([0-9a-f]{64})", text)]
+            there = [wheel for wheel in wheels if wheel is not None]
+            assert len(there) == len(wheels)
+            old = next(wheel for wheel in there if wheel.name.startswith(f"{package}-"))
+            version = old.name.split("-")[1]
+            wheel = store.add(_renumbered(old.path, scratch, package, version, suffix))
+            line = f"{package}=={version} --hash=sha256:{old.sha256}"
+            assert line in text
+            text = text.replace(line, f"{package}=={version}{suffix} --hash=sha256:{wheel.sha256}")
+            pinned = store.add_text(text, listed.name)
+            instead = [wheel if each is old else each for each in there]
+            folder = scratch / variant
+            folder.mkdir()
+            job = environment.job(store, first.target, variant, pinned, instead)
+            job.work(folder, Runner())
+            packed = environment.stored(store, first.target, pinned)
+            assert packed is not None
+            requirements[variant] = _artifact("requirements", pinned, (variant,))
+            files.append(requirements[variant])
+            files.append(_artifact(environment.KIND, packed, (variant,)))
     key = content_key(files)
     path = record.parents[1] / key / "bundle.json"
     made = replace(first, key=key, path=path, requirements=requirements, files=tuple(files))

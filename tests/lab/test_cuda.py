@@ -152,7 +152,8 @@ def bench(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]
         "requirements": {v: {"name": v, "sha256": "0" * 64, "path": v} for v in ("cpu", "gpu")},
         # What the preflight of the other roles looks for; nothing of it is pushed here.
         "files": [
-            {"kind": "sbt", "name": "sbt", "sha256": "0" * 64, "variants": ["cpu", "gpu"]},
+            {"kind": kind, "name": kind, "sha256": "0" * 64, "variants": ["cpu", "gpu"]}
+            for kind in ("sbt", "environment")
         ],
     }
     bundle.write_text(json.dumps(record))

@@ -79,18 +79,18 @@ def test_json_never_asks(site: Site) -> None:
     assert "--yes" in done.stderr
 
 
-def test_a_damaged_wheel_is_found_before_anything_is_switched(site: Site) -> None:
+def test_a_damaged_environment_is_found_before_anything_is_switched(site: Site) -> None:
     node = site.lab.nodes[1]
     before, starts = site.state(), site.starts()
-    # The node has the new wheel already, of the right size, with another content.
+    # The node has the new archive already, of the right size, with another content.
     record = json.loads(
         (Path(site.lab.cli("bundle", "show", site.second, "--json").json()[0]["path"])).read_text()
     )
-    wheel = next(file for file in record["files"] if file["name"].startswith("six-"))
-    place = f"/var/lib/mammoctl/store/{wheel['path']}"
-    site.lab.on(node, f"mkdir -p $(dirname {place}); head -c {wheel['size']} /dev/zero > {place}")
+    packed = next(file for file in record["files"] if file["kind"] == "environment")
+    place = f"/var/lib/mammoctl/store/{packed['path']}"
+    site.lab.on(node, f"mkdir -p $(dirname {place}); truncate -s {packed['size']} {place}")
     done = site.lab.run("upgrade", "--bundle", site.second, "--yes", rc=1)
-    assert wheel["name"] in done.stderr
+    assert f"Damaged on the node, and removed: {packed['name']}" in done.stderr
     assert "Nothing was switched" in done.stderr
     assert "undefined" not in done.stderr
     assert (site.state(), site.starts()) == (before, starts)

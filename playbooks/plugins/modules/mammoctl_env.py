@@ -1,36 +1,34 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""One locked Python environment out of pushed wheels, and the link that makes it the current one."""
+"""One locked Python environment out of its pushed archive, and the link that makes it the current one."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mammoctl_env
-short_description: Build the Python environment of a requirements file from the node's store, then link it
+short_description: Unpack the packed Python environment into a virtual one, then link it
 description:
   - ROOT/KEY is complete when it holds the marker C(.complete); anything else at that place is made anew.
-  - uv installs with hashes, without an index; C(python3-venv) and pip are not needed on the node.
-  - LINK is switched only after that, atomically; an upgrade first builds on all nodes, and switches later.
-  - A run that was killed may still be building on the node; the next one waits for it.
+  - The virtual environment is the interpreter's own; C(python3-venv) and pip are not needed on the node, zstd is.
+  - The archive has been checked when it was pushed; it is removed once the environment is complete.
+  - LINK is switched only after that, atomically; an upgrade first unpacks on all nodes, and switches later.
+  - A run that was killed may still be unpacking on the node; the next one waits for it.
 author: mammoctl
 options:
   key: {description: Name of the environment., type: str, required: true}
   root: {description: Folder of the environments., type: path, default: /opt/mammoctl/envs}
   link: {description: The link to the current one., type: path, default: /opt/mammoctl/env}
-  store: {description: The store of artifacts., type: path, default: /var/lib/mammoctl/store}
-  uv: {description: The installer., type: path, required: true}
-  requirements: {description: The requirements file with hashes., type: path, required: true}
+  archive: {description: 'The packed environment in the store, as STORE/SHA256/NAME.', type: path, required: true}
   python: {description: The base interpreter., type: path, default: /usr/bin/python3}
   switch: {description: Whether to make it the current one., type: bool, default: true}
   modules: {description: What must be importable before that., type: list, elements: str, default: []}
 """
 
 EXAMPLES = r"""
-- name: Build the environment
+- name: Unpack the environment
   mammoctl_env:
     key: 0123456789abcdef
-    uv: /var/lib/mammoctl/store/SHA/uv
-    requirements: /var/lib/mammoctl/store/SHA/requirements-cpu.txt
+    archive: /var/lib/mammoctl/store/SHA256/environment-py3.11-x86_64-cpu.tar.zst
 """
 
 import contextlib
@@ -38,9 +36,7 @@ import fcntl
 import glob
 import json
 import os
-import re
 import shutil
-import tempfile
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -59,25 +55,9 @@ def alone(root):
         yield
 
 
-def wheels(store, requirements):
-    """Return checksum -> path of the wheels of a requirements file that lie in the store."""
-    with open(requirements, encoding="utf-8") as stream:
-        sums = re.findall(r"sha256:([0-9a-f]{64})", stream.read())
-    return {each: path for each in sums for path in glob.glob(os.path.join(store, each, "*.whl"))}
-
-
-def damaged(store, requirements):
-    """Remove the wheels whose checksum is wrong, so that they are pushed again; return their names."""
-    bad = [path for wanted, path in wheels(store, requirements).items() if digest(path) != wanted]
-    for path in bad:
-        os.unlink(path)
-    return sorted(os.path.basename(path) for path in bad)
-
-
-def link_names(store, requirements, folder):
-    """Make ``folder`` hold a link to each wheel that is needed, for --find-links."""
-    for path in wheels(store, requirements).values():
-        os.symlink(path, os.path.join(folder, os.path.basename(path)))
+def discard(archive):
+    """Remove the archive and its folder in the store."""
+    shutil.rmtree(os.path.dirname(archive), ignore_errors=True)
 
 
 def switch(link, target):
@@ -92,22 +72,10 @@ def switch(link, target):
 def build(module, place):
     """Make the environment at ``place``; return the seconds of each step."""
     wanted, seconds = module.params, {}
-    cache = os.path.join(os.path.dirname(wanted["root"]), ".uv-cache")
-    os.umask(0o022)
-    os.makedirs(wanted["root"], exist_ok=True)
+    archive = wanted["archive"]
     record("trees", [os.path.dirname(wanted["root"])])
     shutil.rmtree(place, ignore_errors=True)
-    environment = {
-        "UV_CACHE_DIR": cache,
-        "UV_NO_CONFIG": "1",
-        "UV_OFFLINE": "1",
-        "UV_PYTHON_DOWNLOADS": "never",
-        "UV_NO_PROGRESS": "1",
-        "UV_LINK_MODE": "hardlink",
-        "LC_ALL": "C.UTF-8",
-        "HOME": "/root",
-    }
-    python = os.path.join(place, "bin", "python")
+    environment = {"LC_ALL": "C.UTF-8", "HOME": "/root"}
 
     def step(name, command):
         started = time.monotonic()
@@ -115,31 +83,29 @@ def build(module, place):
         if rc:
             said = "\n".join((err or out).strip().splitlines()[-15:])
             message = "The Python environment could not be made (%s): %s" % (name, said)
-            bad = damaged(wanted["store"], wanted["requirements"]) if name == "install" else []
-            if bad:
-                message += "\nDamaged on the node, and removed: %s. Run the same command again." % ", ".join(bad)
+            wrong = name == "unpack" and digest(archive) != os.path.basename(os.path.dirname(archive))
+            if wrong:
+                discard(archive)
+                message += "\nDamaged on the node, and removed: %s. Run the same command again." % os.path.basename(
+                    archive
+                )
             module.fail_json(msg=message)
         seconds[name] = round(time.monotonic() - started, 1)
 
-    links = tempfile.mkdtemp(prefix="links-", dir=wanted["root"])
-    try:
-        link_names(wanted["store"], wanted["requirements"], links)
-        step(
-            "venv",
-            [wanted["uv"], "venv", "--quiet", "--no-project", "--python", wanted["python"], place],
-        )
-        install = [wanted["uv"], "pip", "install", "--quiet", "--python", python, "--no-index"]
-        install += ["--find-links", links, "--no-deps", "--require-hashes", "--requirement"]
-        step("install", [*install, wanted["requirements"]])
-    finally:
-        shutil.rmtree(links, ignore_errors=True)
-        shutil.rmtree(cache, ignore_errors=True)
-    # The services' users cannot write here: what is not compiled now is compiled at every start of a process.
-    # Some packages carry files for other versions of Python, hence no look at the exit status.
-    started = time.monotonic()
-    command = [python, "-m", "compileall", "-q", "-j", "0", "-x", "/tests?/", os.path.join(place, "lib")]
-    module.run_command(command, environ_update=environment, umask=0o022)
-    seconds["compile"] = round(time.monotonic() - started, 1)
+    if not os.path.isfile(archive):
+        module.fail_json(msg="The node has no %s. Run the same command again: it is pushed then." % archive)
+    step("venv", [wanted["python"], "-m", "venv", "--without-pip", place])
+    step("unpack", ["tar", "--extract", "--zstd", "--no-same-owner", "--file", archive, "--directory", place])
+    (site,) = glob.glob(os.path.join(place, "lib", "python*", "site-packages"))
+    # The services' users cannot write here: what is not compiled now is compiled at every start of a process. It was
+    # before, where the control machine has this Python. Some packages carry files for other versions of Python,
+    # hence no look at the exit status.
+    if not glob.glob(os.path.join(site, "*", "__pycache__")):
+        started = time.monotonic()
+        python = os.path.join(place, "bin", "python")
+        command = [python, "-m", "compileall", "-q", "-j", "0", "-x", "/tests?/", site]
+        module.run_command(command, environ_update=environment, umask=0o022)
+        seconds["compile"] = round(time.monotonic() - started, 1)
     return seconds
 
 
@@ -163,9 +129,7 @@ def main():
             "key": {"type": "str", "required": True},
             "root": {"type": "path", "default": "/opt/mammoctl/envs"},
             "link": {"type": "path", "default": "/opt/mammoctl/env"},
-            "store": {"type": "path", "default": "/var/lib/mammoctl/store"},
-            "uv": {"type": "path", "required": True},
-            "requirements": {"type": "path", "required": True},
+            "archive": {"type": "path", "required": True},
             "python": {"type": "path", "default": "/usr/bin/python3"},
             "switch": {"type": "bool", "default": True},
             "modules": {"type": "list", "elements": "str", "default": []},
@@ -193,6 +157,7 @@ def main():
             try_out(module, place)
         if not switched:
             switch(wanted["link"], place)
+        discard(wanted["archive"])
     module.exit_json(changed=changed, seconds=seconds, diff=diff)
 
 

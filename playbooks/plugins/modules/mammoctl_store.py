@@ -77,7 +77,7 @@ def take(root, incoming, files):
         if not os.path.isfile(path) or os.path.islink(path):
             continue
         os.chown(path, 0, 0)
-        os.chmod(path, 0o755 if wanted["name"] == "uv" else 0o644)
+        os.chmod(path, 0o644)
         if os.stat(path).st_size != wanted["size"] or digest(path) != wanted["sha256"]:
             os.unlink(path)
             bad.append(wanted["name"])

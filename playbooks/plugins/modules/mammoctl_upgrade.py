@@ -13,7 +13,7 @@ description:
   - C(looked) changes nothing. It tells what the node is, what is kept, and what runs.
   - C(saved) keeps the present state, unless the upgrade to C(to) has begun here before.
   - C(restored) brings the kept state back, removes files that came later, and disables units that came later.
-  - C(dropped) forgets the kept state. C(pruned) removes environments and wheels of neither the present nor the kept.
+  - C(dropped) forgets the kept state. C(pruned) removes the environments of neither the present nor the kept.
 author: mammoctl
 options:
   state: {description: What to do., type: str, choices: [looked, saved, restored, dropped, pruned], default: looked}
@@ -21,7 +21,6 @@ options:
   link: {description: The link to the current environment., type: path, default: /opt/mammoctl/env}
   interpreters: {description: Folder of managed interpreters., type: path, default: /opt/mammoctl/python}
   envs: {description: Folder of the environments., type: path, default: /opt/mammoctl/envs}
-  store: {description: The store of artifacts., type: path, default: /var/lib/mammoctl/store}
   kept: {description: Where the kept state lies., type: path, default: /var/lib/mammoctl/previous}
 """
 
@@ -190,18 +189,6 @@ def running(module):
     return units + applications("http://%(address)s:%(ui_port)s" % cluster)
 
 
-def hashes(store, key):
-    """Return the checksums of the wheels of an environment, or None when its requirements are gone."""
-    for folder in os.listdir(store):
-        if folder.startswith(key):
-            found = set()
-            for name in os.listdir(os.path.join(store, folder)):
-                with open(os.path.join(store, folder, name), encoding="utf-8") as stream:
-                    found.update(re.findall(r"sha256:([0-9a-f]{64})", stream.read()))
-            return found
-    return None
-
-
 def named_by_keys(folder):
     """Return the names in a folder that are keys, or two keys joined by a dash."""
     try:
@@ -210,27 +197,14 @@ def named_by_keys(folder):
         return []
 
 
-def superfluous(envs, interpreters, store, needed):
-    """Return (environments and interpreters, folders of wheels) of none of the environments ``needed``.
+def superfluous(envs, interpreters, needed):
+    """Return the folders of environments and interpreters that none of the environments ``needed`` is or needs.
 
     An environment's key is that of its requirements, followed by that of its managed interpreter if it has one.
     """
     bases = {key.partition("-")[2] for key in needed}
     old = [os.path.join(envs, name) for name in named_by_keys(envs) if name not in needed]
-    old += [os.path.join(interpreters, name) for name in named_by_keys(interpreters) if name not in bases]
-    wheels = set()
-    for key in needed:
-        found = hashes(store, key.partition("-")[0]) if os.path.isdir(store) else None
-        if found is None:
-            return old, []  # better too many wheels than one too few
-        wheels |= found
-    unused = []
-    for folder in sorted(os.listdir(store)):
-        path = os.path.join(store, folder)
-        is_wheel = os.path.isdir(path) and any(name.endswith(".whl") for name in os.listdir(path))
-        if is_wheel and folder not in wheels:
-            unused.append(path)
-    return old, unused
+    return old + [os.path.join(interpreters, name) for name in named_by_keys(interpreters) if name not in bases]
 
 
 def main():
@@ -246,7 +220,6 @@ def main():
             "link": {"type": "path", "default": "/opt/mammoctl/env"},
             "interpreters": {"type": "path", "default": "/opt/mammoctl/python"},
             "envs": {"type": "path", "default": "/opt/mammoctl/envs"},
-            "store": {"type": "path", "default": "/var/lib/mammoctl/store"},
             "kept": {"type": "path", "default": "/var/lib/mammoctl/previous"},
         },
         supports_check_mode=True,
@@ -276,16 +249,12 @@ def main():
         module.exit_json(changed=False, dropped=there)
     links = (present["env"], before.get("from", {}).get("env", ""))
     needed = {os.path.basename(name) for name in links if name}
-    old, wheels = (
-        ([], []) if not needed else superfluous(wanted["envs"], wanted["interpreters"], wanted["store"], needed)
-    )
+    old = superfluous(wanted["envs"], wanted["interpreters"], needed) if needed else []
     if not check:
-        for path in [*old, *wheels]:
+        for path in old:
             shutil.rmtree(path)
-    text = "".join("%s\n" % path for path in [*old, *wheels])
-    module.exit_json(
-        changed=bool(old or wheels), environments=old, wheels=len(wheels), diff={"before": text, "after": ""}
-    )
+    text = "".join("%s\n" % path for path in old)
+    module.exit_json(changed=bool(old), removed=old, diff={"before": text, "after": ""})
 
 
 if __name__ == "__main__":

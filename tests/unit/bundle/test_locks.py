@@ -79,15 +79,8 @@ def test_versions_agree_with_the_locks() -> None:
     spark = _read(_TARGETS[0])["pyspark"]
     assert pinned["spark"]["default"] == spark.version
     assert pinned["spark"]["sha256"][spark.version] == spark.sha256
-    for part in ("spark", "hdfs", "uv"):
+    for part in ("spark", "hdfs", "sbt"):
         assert pinned[part]["default"] in pinned[part]["sha256"]
-
-
-def test_the_nodes_get_the_uv_of_the_control_machine() -> None:
-    uv = versions.load()["uv"]["default"]
-    control = (locks.folder() / "control.txt").read_text()
-    assert f"\nuv=={uv} " in control
-    assert versions.load()["uv"]["sha256"][uv].keys() == {"x86_64", "aarch64"}
 
 
 def test_releases_say_what_they_bring() -> None:

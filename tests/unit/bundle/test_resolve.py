@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from mammoctl.bundle import (
     Target,
     ensure_bundle,
+    environment,
     fetch,
     locks,
     maven,
@@ -25,7 +24,7 @@ from mammoctl.bundle import (
 from mammoctl.bundle.locks import Pin
 from mammoctl.bundle.model import Artifact, content_key, from_json
 from mammoctl.bundle.process import Runner
-from mammoctl.bundle.store import Store
+from mammoctl.bundle.store import Store, Stored
 from mammoctl.errors import BundleError, Interrupted, UsageError
 
 
@@ -37,14 +36,6 @@ def _wheel(name: str) -> Pin:
     return Pin(name, "1", _sum(name), f"{name}-1-py3-none-any.whl", 10)
 
 
-def _uv_wheel() -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as wheel:
-        wheel.writestr(zipfile.ZipInfo("uv-9.data/scripts/uv"), "binary")
-    return content.getvalue()
-
-
-_UV = hashlib.sha256(_uv_wheel()).hexdigest()
 _SPARK = Pin("pyspark", "4", _sum("spark source"), "pyspark-4.tar.gz", 50)
 _TOOLS = [_wheel("setuptools"), _wheel("wheel")]
 _LOCKS = {
@@ -63,10 +54,10 @@ class Internet:
         monkeypatch.setattr(maven, "jar_job", self._jar)
         monkeypatch.setattr(sbt_repository, "job", self._repository)
         monkeypatch.setattr(resolve.pyspark, "build_job", self._build)
+        monkeypatch.setattr(environment, "job", self._environment)
         monkeypatch.setattr(locks, "read", lambda python, arch, variant, where: _LOCKS[variant])
         pinned: dict[str, Any] = {
             "python": {"minors": ["3.11"]},
-            "uv": {"default": "9", "sha256": {"9": {"x86_64": _UV}}},
             "hdfs": {
                 "default": "3",
                 "artifact": "org:hdfs",
@@ -89,7 +80,7 @@ class Internet:
                 if self.fail is not None and pin.name == "numpy":
                     raise self.fail
                 path = folder / pin.file
-                path.write_bytes(_uv_wheel() if pin.name == "uv" else pin.name.encode())
+                path.write_text(pin.name)
                 store.add(path, pin.sha256)
 
         return fetch.Job(title="wheels", size=1, work=work)
@@ -104,6 +95,14 @@ class Internet:
     def _build(self, store: Store, source: Pin, pins: list[Pin]) -> fetch.Job:
         assert all(store.get(tool.sha256) for tool in _TOOLS)
         return self._text(store, "pyspark", "built", resolve.pyspark.derivation(source, pins))
+
+    def _environment(
+        self, store: Store, target: Target, variant: str, pinned: Stored, wheels: list[Stored]
+    ) -> fetch.Job:
+        names = sorted(wheel.path.read_text() for wheel in wheels)
+        assert len(names) == len(_LOCKS[variant])
+        key = environment._key(target, pinned)
+        return self._text(store, f"environment-{variant}", " ".join(names), key)
 
     def _text(self, store: Store, name: str, text: str, key: str | None) -> fetch.Job:
         def work(folder: Path, runner: Runner) -> None:
@@ -129,23 +128,22 @@ def test_a_bundle_has_everything_and_its_requirements_pin_it(
 ) -> None:
     bundle = _make(store, "cpu")
     assert sorted(internet.asked) == [
-        "hdfs", "numpy", "pyspark", "sbt", "sbt-repository", "setuptools", "tensorflow-cpu", "uv",
-        "wheel",
+        "environment-cpu", "hdfs", "numpy", "pyspark", "sbt", "sbt-repository", "setuptools",
+        "tensorflow-cpu", "wheel",
     ]  # fmt: skip
     record = json.loads(bundle.path.read_text())
     assert record["schema"] == 1
     assert record["key"] == bundle.key == bundle.path.parent.name
     assert record["target"] == {"python": "3.11", "arch": "x86_64", "variants": ["cpu"]}
     kinds = [file["kind"] for file in record["files"]]
-    others = ["hdfs", "requirements", "sbt", "sbt-repository", "uv"]
-    assert sorted(kinds) == others + ["wheel"] * 5
+    assert sorted(kinds) == ["environment", "hdfs", "requirements", "sbt", "sbt-repository"]
     for file in record["files"]:
         path = Path(record["store"]) / file["path"]
         assert path.stat().st_size == file["size"]
         assert hashlib.sha256(path.read_bytes()).hexdigest() == file["sha256"]
         assert file["path"] == f"{file['sha256']}/{file['name']}"
-    (uv,) = (file for file in bundle.files if file.kind == "uv")
-    assert (store.root / uv.path).read_text() == "binary"
+    (packed,) = (file for file in bundle.files if file.kind == "environment")
+    assert (store.root / packed.path).read_text() == "built numpy setuptools tensorflow-cpu wheel"
     pinned = (store.root / record["requirements"]["cpu"]["path"]).read_text()
     assert f"pyspark==4 --hash=sha256:{_sum('built')}\n" in pinned
     assert f"numpy==1 --hash=sha256:{_sum('numpy')}\n" in pinned
@@ -169,17 +167,28 @@ def test_a_damaged_file_is_fetched_again_alone(store: Store, internet: Internet)
     assert internet.asked == ["numpy"]
 
 
+def test_an_environment_that_is_lost_is_packed_again_alone(
+    store: Store, internet: Internet
+) -> None:
+    first = _make(store, "cpu")
+    internet.asked.clear()
+    (packed,) = (file for file in first.files if file.kind == "environment")
+    (store.root / packed.path).unlink()
+    assert _make(store, "cpu") == first
+    assert internet.asked == ["environment-cpu"]
+
+
 def test_another_variant_fetches_only_the_difference(store: Store, internet: Internet) -> None:
     cpu = _make(store, "cpu")
     internet.asked.clear()
     both = _make(store, "gpu", "cpu")
-    assert sorted(internet.asked) == ["nvidia-cudnn", "tensorflow"]
+    assert sorted(internet.asked) == ["environment-gpu", "nvidia-cudnn", "tensorflow"]
     assert both.key != cpu.key
     assert both.target.variants == ("cpu", "gpu")
-    variants = {file.name.split("-1-")[0]: file.variants for file in both.files}
-    assert variants["numpy"] == ("cpu", "gpu")
-    assert variants["tensorflow-cpu"] == ("cpu",)
-    assert variants["nvidia-cudnn"] == ("gpu",)
+    variants = {file.name: file.variants for file in both.files}
+    assert variants["hdfs.file"] == ("cpu", "gpu")
+    assert variants["environment-cpu.file"] == ("cpu",)
+    assert variants["environment-gpu.file"] == ("gpu",)
     assert set(both.requirements) == {"cpu", "gpu"}
 
 

@@ -138,7 +138,7 @@ def test_the_bundle_is_described_before_it_is_made():
     assert set(value["requirements"]) == {"cpu", "gpu"}
     assert value["target"]["python"] == "3.12"
     kinds = {file["kind"]: file for file in value["files"]}
-    assert {"uv", "hdfs"} <= set(kinds)
+    assert {"environment", "hdfs"} <= set(kinds)
     assert "interpreter" not in kinds
 
 

@@ -77,7 +77,7 @@ def test_what_is_fetched_to_the_control_machine_has_a_checksum() -> None:
 
 def test_what_is_unpacked_or_installed_comes_from_the_store() -> None:
     taken = {"mammoctl_archive": ["archive"], "mammoctl_interpreter": ["archive"],
-             "mammoctl_env": ["store", "uv", "requirements"]}  # fmt: skip
+             "mammoctl_env": ["archive"]}  # fmt: skip
     seen = set()
     for _, module, args in all_tasks():
         for name in taken.get(module, []):

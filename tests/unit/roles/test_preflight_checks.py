@@ -59,6 +59,7 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             "mammoctl_storage": "hdfs",
             "guard_packages": [],
             "ssh_packages": [],
+            "python_packages": [],
             "java_package": "java",
             "spark_ports": [],
             "hdfs_ports": [],

@@ -36,11 +36,12 @@ CASES = {
 
 
 def bundle(python: str, interpreter: str) -> dict:
+    packed = {"name": "e", "sha256": "c" * 64, "kind": "environment", "variants": ["cpu"]}
     file = {"name": interpreter, "sha256": ARCHIVE, "kind": "interpreter", "variants": ["cpu"]}
     return {
         "target": {"python": python, "arch": "x86_64"},
         "requirements": {"cpu": {"name": "requirements-cpu.txt", "sha256": REQUIREMENTS}},
-        "files": [file] if interpreter else [],
+        "files": [packed, file] if interpreter else [packed],
     }
 
 

@@ -32,7 +32,7 @@ def test_alone_and_together(store):
     assert module.take(str(root), str(incoming), [one, two]) == []
     assert module.missing(str(root), [one, two]) == []
     assert (root / one["sha256"] / "a.whl").read_bytes() == b"one"
-    assert (root / two["sha256"] / "uv").stat().st_mode & 0o777 == 0o755
+    assert (root / two["sha256"] / "uv").stat().st_mode & 0o777 == 0o644
     assert list(incoming.iterdir()) == []
 
 

@@ -97,47 +97,20 @@ def test_an_interrupted_upgrade_does_not_forget_what_was_before_it(upgrade, kept
     assert upgrade.is_same_upgrade(kept, NEW, bundle) is same
 
 
-def store_with(tmp_path, requirements):
-    """A store with a requirements file per environment and a wheel per checksum."""
-    store = tmp_path / "store"
-    for key, sums in requirements.items():
-        folder = store / (key + "0" * 48)
-        folder.mkdir(parents=True)
-        (folder / "requirements-cpu.txt").write_text(
-            "".join(f"p{n}==1 --hash=sha256:{each}\n" for n, each in enumerate(sums))
-        )
-        for each in sums:
-            (store / each).mkdir(exist_ok=True)
-            (store / each / "p-1-py3-none-any.whl").touch()
-    (store / ("9" * 64)).mkdir()
-    (store / ("9" * 64) / "hdfs.jar").touch()
-    return store
-
-
 def test_only_what_neither_environment_needs_is_pruned(upgrade, tmp_path):
-    one, two, three = ("1" * 64, "2" * 64, "3" * 64)
-    store = store_with(tmp_path, {OLDER: [one, two], OLD: [two], NEW: [two, three]})
     envs = tmp_path / "envs"
     for key in (OLDER, OLD, NEW, f"{NEW}-{OLD}"):
         (envs / key).mkdir(parents=True)
     (envs / ".lock").touch()
-    old, wheels = upgrade.superfluous(str(envs), str(tmp_path / "no"), str(store), {OLD, NEW})
+    old = upgrade.superfluous(str(envs), str(tmp_path / "no"), {OLD, NEW})
     assert old == [str(envs / f"{NEW}-{OLD}"), str(envs / OLDER)]
-    assert wheels == [str(store / one)]
-
-
-def test_without_its_requirements_no_wheel_is_known_to_be_superfluous(upgrade, tmp_path):
-    store = store_with(tmp_path, {OLD: ["1" * 64]})
-    assert upgrade.superfluous(str(tmp_path), str(tmp_path), str(store), {NEW}) == ([], [])
 
 
 def test_an_interpreter_goes_with_the_last_environment_on_it(upgrade, tmp_path):
     interpreters = tmp_path / "python"
     for key in (OLD, OLDER):
         (interpreters / key).mkdir(parents=True)
-    store = store_with(tmp_path, {NEW: []})
-    needed = {f"{NEW}-{OLD}"}
-    old, _wheels = upgrade.superfluous(str(tmp_path / "no"), str(interpreters), str(store), needed)
+    old = upgrade.superfluous(str(tmp_path / "no"), str(interpreters), {f"{NEW}-{OLD}"})
     assert old == [str(interpreters / OLDER)]
 
 
