@@ -5,9 +5,9 @@ For each number of nodes, on a lab of its own (root; 5 GB of disk and 1 GB of me
 
 first run   `mammoctl provision` on bare nodes, and on bare nodes again a shell script that does
             the same over SSH on all nodes at once: apt-get, the bundle's files by tar and
-            sha256sum, the packed environment, the small files, format HDFS, start the units, wait for the workers.
-            Bundle present for both; `--cached` puts the Debian packages into the nodes' caches
-            first, for both.
+            sha256sum, unpack the environment, the small files, format HDFS, start the units, wait
+            for the workers. Bundle present for both; `--cached` puts the Debian packages into the
+            nodes' caches first, for both.
 second run  `mammoctl provision` again, and a playbook of as many bare `stat` and `copy` tasks as
             it made module calls, over the same connections.
 
