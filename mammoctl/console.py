@@ -7,7 +7,7 @@ goes to standard error, so that ``--json`` leaves standard output pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,12 @@ def error(exc: MammoctlError) -> None:
 def result(text: str) -> None:
     """Print a result line on standard output (plain text; no markup)."""
     out.print(text, markup=False)
+
+
+def result_raw(text: str) -> None:
+    """Print text as it is on standard output, its own line ends included, at once."""
+    out.file.write(text)
+    out.file.flush()
 
 
 def result_json(value: Any) -> None:
@@ -118,6 +124,26 @@ def ask(question: str, default: str = "", *, option: str) -> str:
     if not line:
         raise UsageError("no answer; nothing was done", hint=f"give it with {option}")
     return line.strip() or default
+
+
+def choose(question: str, choices: Mapping[str, str], *, default: str) -> str:
+    """Ask for one of several letters; where nobody can answer, the default is chosen.
+
+    Args:
+        question: what is the case.
+        choices: what each letter means.
+        default: the letter for an empty or an unknown answer.
+    """
+    import sys
+
+    if not can_ask():
+        return default
+    err.print(question, markup=False)
+    for letter, meaning in choices.items():
+        err.print(f"  {letter}  {meaning}", markup=False)
+    err.print(f"[{'/'.join(choices)}] ({default}) ", markup=False, end="")
+    answer = sys.stdin.readline().strip().lower()[:1]
+    return answer if answer in choices else default
 
 
 def result_json_line(value: Any) -> None:

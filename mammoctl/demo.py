@@ -16,7 +16,7 @@ from mammoctl import cluster as clusters
 from mammoctl import console, paths
 from mammoctl import inventory as inventories
 from mammoctl.errors import BundleError, DataError, MammoctlError
-from mammoctl.jobs import submit
+from mammoctl.jobs import known, launch, submit
 from mammoctl.jobs.results import metric_rows, node_rows, timing_rows
 from mammoctl.jobs.watch import Outcome, watch
 from mammoctl.ssh import Nodes
@@ -73,10 +73,10 @@ class Demo:
             with self._stage("train and fetch"):
                 request = replace(self.request, data=name)
                 spec = submit.prepare(nodes, deployment, request)
-                submit.start(nodes, deployment, spec)
+                launch.start(nodes, deployment, spec)
                 outcome = watch(nodes, spec.id, self.into)
                 if outcome.exit_code:
-                    for line in submit.log_tail(nodes, spec.id, 25):
+                    for line in known.log_tail(nodes, spec.id, 25):
                         console.note(f"  | {line}")
         self._table(deployment, outcome, time.monotonic() - begin)
         return outcome

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mammoctl import findings
 from mammoctl.cluster import NotProvisioned
 from mammoctl.errors import ConnectionFailed, MammoctlError, UsageError
+from mammoctl.jobs.remote.records import ALIVE
 from mammoctl.status.judge import duties, services
 from mammoctl.status.node import NodeState
 
@@ -92,7 +93,7 @@ def running(state: ClusterState, name: str) -> list[str]:
 
 def work(state: ClusterState) -> list[str]:
     """Return what would be broken off by a stop: jobs, and applications that are no jobs."""
-    jobs = [job.id for job in state.jobs or [] if job.state in ("submitted", "running")]
+    jobs = [job.id for job in state.jobs or [] if job.state in ALIVE]
     apps = [app.name for app in state.applications if app.name not in jobs]
     if jobs and len(apps) <= len(jobs):
         apps = []  # a job's application may bear another name

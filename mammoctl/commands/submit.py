@@ -1,11 +1,16 @@
-"""``mammoctl submit``: train on the cluster and bring the results back."""
+"""``mammoctl submit``: run the training, or any program for Spark, and bring the results back."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mammoctl.jobs.job import Job
+    from mammoctl.jobs.settings import Options
+    from mammoctl.ssh import Nodes
 
 Inventory = Annotated[
     str | None,
@@ -15,16 +20,65 @@ ResultsDir = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where the folder of the job is put.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+Notify = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--notify",
+        metavar="COMMAND|URL|MAIL",
+        help="Told when the job ends: a command here; an address, by the master. May be repeated.",
+        show_default=False,
+    ),
+]
+
+_TRAINING = "The training"
+_SPARK = "Spark, as for spark-submit"
+_OF_TRAINING = (
+    *("data", "backbone", "weights", "weights_sha256", "pooling", "epochs", "seed", "batch_size"),
+)
 
 
 def submit(
+    context: typer.Context,
     *,
-    data: Annotated[
-        str | None, typer.Option("--data", metavar="NAME", help="Data set [the only one].")
+    program: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PROGRAM] [-- ARGUMENT...]",
+            help="A .py file, a folder or .zip with a __main__.py, or a .jar; the training without."
+            " What follows -- goes to it.",
+            show_default=False,
+        ),
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="First part of the job's id.")] = "train",
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", help="First part of the job's id. Default: train, or the program's name."
+        ),
+    ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach/--wait", "-d", help="Print the job's id, or wait for its end."),
+    ] = False,
+    notify: Notify = None,
+    results: ResultsDir = Path("results"),
+    inventory: Inventory = None,
+    as_json: Json = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="NAME",
+            help="Data set. Default: the only one.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
     backbone: Annotated[
-        str, typer.Option("--backbone", help="Frozen network that makes the features.")
+        str,
+        typer.Option(
+            "--backbone",
+            help="Frozen network that makes the features.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = "vgg16",
     weights: Annotated[
         str,
@@ -32,92 +86,207 @@ def submit(
             "--weights",
             metavar="imagenet|none|PATH",
             help="Its pretrained weights, without the top. With none, predictions mean nothing.",
+            rich_help_panel=_TRAINING,
         ),
     ] = "imagenet",
     weights_sha256: Annotated[
-        str | None, typer.Option("--weights-sha256", metavar="HEX", help="Refuse any others.")
+        str | None,
+        typer.Option(
+            "--weights-sha256",
+            metavar="HEX",
+            help="Refuse any others.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = None,
     pooling: Annotated[
         str | None,
-        typer.Option("--pooling", metavar="texture|avg|blocks", help="Pooling of features."),
+        typer.Option(
+            "--pooling",
+            metavar="texture|avg|blocks",
+            help="Pooling of features.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the features.")] = 10,
-    seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            "--epochs", min=1, help="Passes over the features.", rich_help_panel=_TRAINING
+        ),
+    ] = 10,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Of everything random.", rich_help_panel=_TRAINING)
+    ] = 0,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Images at once through the backbone.")
+        int,
+        typer.Option(
+            "--batch-size",
+            min=1,
+            help="Images at once through the backbone.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = 8,
-    results: ResultsDir = Path("results"),
-    inventory: Inventory = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Print the job's id and do not wait for its end.")
-    ] = False,
-    as_json: Json = False,
-    application: Annotated[
+    py_files: Annotated[
+        str | None,
+        typer.Option(
+            "--py-files",
+            metavar="FILE,...",
+            help="Modules for the program: .py, .zip, .egg, .whl, folders.",
+            rich_help_panel=_SPARK,
+        ),
+    ] = None,
+    files: Annotated[
+        str | None,
+        typer.Option(
+            "--files",
+            metavar="FILE,...",
+            help="Files for the executors' folders.",
+            rich_help_panel=_SPARK,
+        ),
+    ] = None,
+    archives: Annotated[
+        str | None,
+        typer.Option(
+            "--archives",
+            metavar="FILE,...",
+            help="The same, unpacked there.",
+            rich_help_panel=_SPARK,
+        ),
+    ] = None,
+    jars: Annotated[
+        str | None,
+        typer.Option(
+            "--jars", metavar="FILE,...", help="For the class path.", rich_help_panel=_SPARK
+        ),
+    ] = None,
+    main_class: Annotated[
+        str | None,
+        typer.Option("--class", metavar="NAME", help="Of a .jar.", rich_help_panel=_SPARK),
+    ] = None,
+    conf: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[-- OPTION VALUE...]",
-            help="Further options of the application.",
+        typer.Option(
+            "--conf",
+            "-c",
+            metavar="NAME=VALUE",
+            help="A setting of Spark. May be repeated.",
+            rich_help_panel=_SPARK,
             show_default=False,
         ),
     ] = None,
+    properties_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--properties-file",
+            metavar="FILE",
+            help="Settings, one a line.",
+            rich_help_panel=_SPARK,
+        ),
+    ] = None,
+    driver_memory: Annotated[
+        str | None,
+        typer.Option("--driver-memory", metavar="SIZE", rich_help_panel=_SPARK, help="Heap."),
+    ] = None,
+    executor_memory: Annotated[
+        str | None,
+        typer.Option("--executor-memory", metavar="SIZE", rich_help_panel=_SPARK, help="Heap."),
+    ] = None,
+    executor_cores: Annotated[
+        int | None,
+        typer.Option("--executor-cores", min=1, rich_help_panel=_SPARK, help="Of each."),
+    ] = None,
+    total_executor_cores: Annotated[
+        int | None,
+        typer.Option(
+            "--total-executor-cores",
+            min=1,
+            rich_help_panel=_SPARK,
+            help="Of all. Default: the cluster's.",
+        ),
+    ] = None,
+    num_executors: Annotated[
+        int | None,
+        typer.Option(
+            "--num-executors", min=1, rich_help_panel=_SPARK, help="Instead of cores in all."
+        ),
+    ] = None,
 ) -> None:
-    """Train on a data set of the cluster and fetch the results.
+    """Run the training, or a program of your own, on the cluster and fetch its results.
 
-    The training runs on the master and its workers; it goes on when this command is interrupted
-    or the connection breaks (see `mammoctl jobs`). The exit code is the job's own, 125 when
+    It runs on the master and its workers; it goes on when the connection breaks or this machine
+    goes away (see `mammoctl jobs`). Ctrl-C asks whether to leave it alone or to end it. A job that
+    the cluster has no room for waits, and says for what. The exit code is the job's own, 125 when
     something around it failed, 130 after Ctrl-C.
 
     Examples:
         mammoctl submit --data screening
 
-        mammoctl submit --data screening --weights ~/vgg16_notop.weights.h5 --epochs 20
+        mammoctl submit --data screening --weights ~/vgg16_notop.weights.h5 -- --folds 5
 
-        mammoctl submit --data screening -- --strategy sync --folds 5
+        mammoctl submit count.py --executor-memory 2g -- hdfs:///mammoctl/data/screening
+
+        mammoctl submit ./pipeline --py-files helpers.py --detach --notify 'wall "$MAMMOCTL_TEXT"'
     """
     from mammoctl import cluster as clusters
     from mammoctl import console
     from mammoctl import inventory as inventories
     from mammoctl.errors import Interrupted, MammoctlError
-    from mammoctl.jobs import options
+    from mammoctl.jobs import launch, options
+    from mammoctl.jobs import notify as notices
     from mammoctl.jobs import submit as jobs
     from mammoctl.jobs.failures import outside
-    from mammoctl.jobs.watch import report, watch
+    from mammoctl.jobs.settings import Options
     from mammoctl.ssh import Nodes
 
-    request = jobs.Request(
-        data=data,
-        name=name,
-        backbone=backbone,
-        weights=weights,
-        weights_sha256=weights_sha256,
-        epochs=epochs,
-        seed=seed,
-        batch_size=batch_size,
-        options={**({"pooling": pooling} if pooling else {}), **options.parse(application or [])},
+    words = program or []
+    script = Path(words[0]) if words and not words[0].startswith("-") else None
+    spark = Options(
+        conf=conf or (),
+        properties_file=properties_file,
+        lists={"py-files": py_files, "files": files, "archives": archives, "jars": jars},
+        main_class=main_class,
+        driver_memory=driver_memory,
+        executor_memory=executor_memory,
+        executor_cores=executor_cores,
+        total_executor_cores=total_executor_cores,
+        num_executors=num_executors,
     )
-    spec = None
+    _require_fitting(context, spark, script)
+    targets = notices.targets(notify or ())
+    job: Job | None = None
     try:
         with Nodes(inventories.load(inventory)) as nodes:
             deployment = clusters.read(nodes)
-            spec = jobs.prepare(nodes, deployment, request)
-            jobs.start(nodes, deployment, spec)
-            console.step(f"job {spec.id}: starting on {len(deployment.workers)} workers")
-            if detach:
-                if as_json:
-                    console.result_json({"schema": 1, "job": {"id": spec.id}})
-                else:
-                    console.result(spec.id)
-                return
-            outcome = watch(nodes, spec.id, results, option=option(inventory))
-            if as_json:
-                console.result_json(outcome.document())
+            notices.require_mail(nodes, targets.addresses)
+            if script is None:
+                request = jobs.Request(
+                    data=data,
+                    name=name or "train",
+                    backbone=backbone,
+                    weights=weights,
+                    weights_sha256=weights_sha256,
+                    epochs=epochs,
+                    seed=seed,
+                    batch_size=batch_size,
+                    options={
+                        **({"pooling": pooling} if pooling else {}),
+                        **options.parse(words),
+                    },
+                    spark=spark,
+                )
+                job, shipment = jobs.prepare(nodes, deployment, request), None
             else:
-                report(nodes, outcome)
+                job, shipment = jobs.prepare_script(
+                    nodes, deployment, script, words[1:], spark, name=name
+                )
+            job = launch.start(nodes, deployment, job, shipment, tell=targets.addresses)
+            notices.remember(nodes.cluster, job.id, targets.commands)
+            console.step(f"job {job.id}: submitted to {nodes.cluster.name}")
+            code = _follow(nodes, job, results, inventory, detach=detach, as_json=as_json)
     except KeyboardInterrupt:
         # From then on it may run: the same command again would start a second one.
-        if spec is not None:
+        if job is not None:
             raise Interrupted(
-                f"interrupted while the job {spec.id} was being started",
+                f"interrupted while the job {job.id} was being started",
                 hint=f"see whether it runs: mammoctl jobs list {option(inventory)}".rstrip(),
             ) from None
         raise Interrupted(
@@ -125,7 +294,70 @@ def submit(
         ) from None
     except MammoctlError as exc:
         raise outside(exc) from exc
-    raise typer.Exit(outcome.exit_code)
+    raise typer.Exit(code)
+
+
+def _require_fitting(context: typer.Context, spark: Options, script: Path | None) -> None:
+    """Refuse options that belong to the other kind of job."""
+    from mammoctl.errors import UsageError
+
+    if script is None:
+        if given := spark.given():
+            raise UsageError(
+                f"{', '.join(given)}: for a program of your own, not for the training",
+                hint="name the program: `mammoctl submit PROGRAM ...`",
+            )
+        return
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in _OF_TRAINING
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: for the training, not for a program of your own",
+            hint=f"what is for the program goes behind --: `mammoctl submit {script} -- ...`",
+        )
+
+
+def _follow(
+    nodes: Nodes,
+    job: Job,
+    results: Path,
+    inventory: str | None,
+    *,
+    detach: bool,
+    as_json: bool,
+) -> int:
+    """Watch a job that has just been started, or leave it; return the exit code."""
+    from mammoctl import console
+    from mammoctl.errors import Interrupted
+    from mammoctl.jobs import notify as notices
+    from mammoctl.jobs.follow import Position
+    from mammoctl.jobs.watch import report, watch
+
+    if detach:
+        notices.leave_behind(nodes.cluster, job.id)
+        if as_json:
+            console.result_json({"schema": 1, "job": {"id": job.id}})
+        else:
+            console.result(job.id)
+        return 0
+    # a program of the user's own has no events to show, so its log is
+    position = Position(log=0 if job.kind == "script" else None)
+    try:
+        outcome = watch(
+            nodes, job.id, results, option=option(inventory), kind=job.kind, position=position
+        )
+    except Interrupted:
+        notices.leave_behind(nodes.cluster, job.id)
+        raise
+    notices.ended(nodes.cluster, outcome.state)
+    if as_json:
+        console.result_json(outcome.document())
+    else:
+        report(nodes, outcome)
+    return outcome.exit_code
 
 
 def option(inventory: str | None) -> str:

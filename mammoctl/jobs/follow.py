@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mammoctl.errors import ConnectionFailed, JobError, RemoteError
 from mammoctl.jobs.account import account
-from mammoctl.jobs.spec import SYSTEM_PYTHON, job_folder
+from mammoctl.jobs.known import agent_argv
 
 if TYPE_CHECKING:
     from mammoctl.ssh import Nodes
@@ -25,30 +26,48 @@ GIVE_UP = 600.0
 _LONGEST_PAUSE = 15.0
 
 
+@dataclass
+class Position:
+    """How far a job has been seen: bytes of its progress file, and of its log.
+
+    `log` None leaves the log out; a negative number means its last so many lines.
+    """
+
+    progress: int = 0
+    log: int | None = None
+
+
 def events(
     nodes: Nodes,
     job: str,
     *,
+    position: Position | None = None,
     on_trouble: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
+    give_up: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield a job's progress events from its beginning, and at last ``{"end": state}``.
 
-    Reconnects by itself and goes on where it stopped: each event comes once.
+    Reconnects by itself and goes on where it stopped: each event comes once. Where the log is
+    asked for, its lines come as ``{"event": "log", "text": LINES}``.
 
     Args:
         nodes: connections to the job's cluster.
         job: id of the job.
+        position: where to begin; moves along.
         on_trouble: is told when the connection is lost and when it is back.
         sleep: waits a number of seconds.
+        give_up: seconds of vain attempts to reconnect; `GIVE_UP` unless given.
 
     Raises:
-        JobError: the master could not be reached again for ten minutes, or knows no such job.
+        JobError: the master could not be reached again in time, or knows no such job.
     """
-    offset, pause, lost_at = 0, 1.0, None
+    position = position or Position()
+    longest = GIVE_UP if give_up is None else give_up
+    pause, lost_at = 1.0, None
     while True:
         try:
-            for item in _connection(nodes, job, offset):
+            for item in _connection(nodes, job, position):
                 if lost_at is not None:
                     on_trouble("connected again")
                     lost_at, pause = None, 1.0
@@ -56,15 +75,18 @@ def events(
                     yield item
                     return
                 if "event" in item:
-                    offset = item["offset"]
+                    position.progress = item["offset"]
                     yield item["event"]
+                elif "log" in item:
+                    position.log = item["log_offset"]
+                    yield {"event": "log", "text": item["log"]}
             raise ConnectionFailed("the connection to the master ended")
         except ConnectionFailed as exc:
             now = time.monotonic()
             if lost_at is None:
                 lost_at = now
                 on_trouble(f"{exc.message}; the job goes on there, connecting again")
-            elif now - lost_at > GIVE_UP:
+            elif now - lost_at > longest:
                 raise JobError(
                     f"cannot reach the master again: {exc.message}",
                     hint=f"the job goes on there; follow it with `mammoctl jobs attach {job}`",
@@ -79,9 +101,10 @@ def events(
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _connection(nodes: Nodes, job: str, offset: int) -> Iterator[dict[str, Any]]:
-    folder = job_folder(job)
-    argv = [SYSTEM_PYTHON, f"{folder}/agent.py", "follow", folder, str(offset)]
+def _connection(nodes: Nodes, job: str, position: Position) -> Iterator[dict[str, Any]]:
+    argv = agent_argv(job, "follow", str(position.progress))
+    if position.log is not None:
+        argv.append(f"--log={position.log}")
     with _watched(nodes) as alive:
         lines = nodes.follow(nodes.cluster.master.name, argv, sudo=account(nodes))
         try:

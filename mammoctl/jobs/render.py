@@ -35,6 +35,7 @@ class View:
         self._clock = clock
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, float] = {}
+        self._waited = False
         self.explained = False
 
     def event(self, event: dict[str, Any]) -> None:
@@ -50,6 +51,14 @@ class View:
             self._finished(stage, event)
         elif kind == "epoch":
             self._epoch(event)
+        elif kind == "log":
+            console.note(str(event.get("text", "")).rstrip("\n"))
+        elif kind == "queued":
+            self._waited = True
+            console.step(f"waiting for its turn: {event.get('text')}")
+        elif kind == "began" and self._waited:
+            self._waited = False
+            console.step("its turn has come")
 
     def _message(self, event: dict[str, Any]) -> None:
         text, level = str(event.get("text", "")), event.get("level")

@@ -13,25 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from mammoctl.errors import JobError
 from mammoctl.jobs.account import account
-from mammoctl.jobs.spec import SYSTEM_PYTHON, job_folder
+from mammoctl.jobs.job import job_folder
+from mammoctl.jobs.known import agent_argv
 
 if TYPE_CHECKING:
     from mammoctl.ssh import Nodes
 
-FILES = (
-    "model.keras",
-    "metrics.json",
-    "history.json",
-    "accuracy.png",
-    "loss.png",
-    "rejects.csv",
-    "timings.json",
-    "report.html",
-    "model_card.json",
-    "model_card.md",
-    "job.log",
-)
-"""What a job that succeeded leaves."""
+FILES = {
+    "train": (
+        *("model.keras", "metrics.json", "history.json", "accuracy.png", "loss.png"),
+        *("rejects.csv", "timings.json", "report.html", "model_card.json", "model_card.md"),
+        "job.log",
+    ),
+}
+"""What a job of each kind leaves when it succeeds; any other may leave what it likes."""
 
 LATEST = "latest"
 
@@ -41,24 +36,36 @@ class Results:
     """The fetched files of a job.
 
     Attributes:
+        kind: what the job did.
         folder: where they are.
         files: size in bytes and sha256 of each.
         metrics: ``metrics.json``, or empty.
         timings: ``timings.json``, or empty.
     """
 
+    kind: str
     folder: Path
     files: dict[str, tuple[int, str]]
     metrics: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, Any] = field(default_factory=dict)
 
+    def document(self) -> dict[str, Any]:
+        """Return folder and files as they stand in documents for ``--json``."""
+        return {
+            "results": str(self.folder),
+            "files": {
+                name: {"bytes": size, "sha256": sha256}
+                for name, (size, sha256) in self.files.items()
+            },
+        }
+
     @property
     def missing(self) -> list[str]:
         """Names of the files that a job should have left and has not."""
-        return [name for name in FILES if name not in self.files]
+        return [name for name in FILES.get(self.kind, ()) if name not in self.files]
 
 
-def fetch(nodes: Nodes, job: str, into: Path) -> Results:
+def fetch(nodes: Nodes, job: str, into: Path, kind: str = "train") -> Results:
     """Fetch a job's results and log into ``into/<job>/`` and compare their checksums.
 
     The folder appears, or is replaced, as a whole.
@@ -68,18 +75,24 @@ def fetch(nodes: Nodes, job: str, into: Path) -> Results:
     """
     folder = job_folder(job)
     master = nodes.cluster.master.name
-    argv = [SYSTEM_PYTHON, f"{folder}/agent.py", "files", folder]
-    listed = json.loads(nodes.run(master, argv, sudo=account(nodes)).stdout)
-    files = {Path(item["path"]).name: (int(item["size"]), str(item["sha256"])) for item in listed}
+    listed = json.loads(nodes.run(master, agent_argv(job, "files"), sudo=account(nodes)).stdout)
+    files = {
+        str(item["path"]).removeprefix("results/"): (int(item["size"]), str(item["sha256"]))
+        for item in listed
+    }
     try:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{job}-", dir=into) as scratch:
             ready = Path(scratch) / "ready"
             nodes.get_tree(master, f"{folder}/results", ready, sudo=account(nodes))
             nodes.get(master, f"{folder}/job.log", ready / "job.log", sudo=account(nodes))
-            for path in ready.iterdir():
-                if path.name not in files:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for path in sorted(ready.rglob("*"), reverse=True):
+                name = path.relative_to(ready).as_posix()
+                if path.is_dir():
+                    if not any(path.iterdir()):
+                        path.rmdir()
+                elif name not in files:
+                    path.unlink()
             _check(ready, files)
             target = into / job
             if target.exists():
@@ -92,7 +105,11 @@ def fetch(nodes: Nodes, job: str, into: Path) -> Results:
             hint=f"choose another folder: `mammoctl jobs results {job} --results DIR`",
         ) from exc
     return Results(
-        target, files, _read_json(target / "metrics.json"), _read_json(target / "timings.json")
+        kind,
+        target,
+        files,
+        _read_json(target / "metrics.json"),
+        _read_json(target / "timings.json"),
     )
 
 

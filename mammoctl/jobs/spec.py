@@ -1,24 +1,21 @@
-"""What is asked of a job, and the command lines that follow from it."""
+"""The training as a job, and the command lines that follow from any job."""
 
 from __future__ import annotations
 
-import re
-import secrets
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from mammoctl.cluster import ClusterFile
-from mammoctl.errors import UsageError
-from mammoctl.jobs.account import DEFAULT
+from mammoctl.jobs.job import SYSTEM_PYTHON, Job, Program, memory_mb
+from mammoctl.jobs.package import AGENT
 
-JOBS_ROOT = "/var/lib/mammoctl/jobs"
-SYSTEM_PYTHON = "/usr/bin/python3"
+DRIVER_MB = 1700
+"""MiB that a driver with TensorFlow takes on the master, all in all."""
 
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,40}-\d{8}-\d{6}-[0-9a-f]{4}")
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+_DRIVER_REST_MB = 512
+_DRIVER_HEAP = "768m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +28,15 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class JobSpec:
-    """A job: everything needed to run it again.
+class JobSpec(Job):
+    """A training.
 
     Attributes:
-        id: unique on its cluster; sorts by time within a name.
         data: name of the data set.
         weights: None for a backbone with random weights.
         options: further options of the application, by their names without dashes.
-        submitted_by: who submitted it, from which machine.
-        submitted_at: seconds since the epoch.
-        app_sha256: checksum of the shipped application.
-        user: the account that it runs as.
     """
 
-    id: str
     data: str
     backbone: str
     weights: Weights | None
@@ -53,83 +44,77 @@ class JobSpec:
     seed: int
     batch_size: int
     options: Mapping[str, str] = field(default_factory=dict)
-    submitted_by: str = ""
-    submitted_at: float = 0.0
-    app_sha256: str = ""
-    mammoctl: str = ""
-    user: str = DEFAULT
 
-    @property
-    def folder(self) -> str:
-        """The job's folder on the master."""
-        return job_folder(self.id)
-
-    @property
-    def unit(self) -> str:
-        """The job's systemd unit on the master."""
-        return f"mammoctl-job-{self.id}.service"
-
-    def record(self, argv: list[str]) -> dict[str, Any]:
-        """Return the document that is kept with the job."""
-        return {"schema": 1, **asdict(self), "argv": argv}
-
-
-def new_id(name: str, now: float | None = None) -> str:
-    """Make the id of a job, such as ``train-20261121-104512-ab12`` (UTC).
-
-    Raises:
-        UsageError: the name has other signs than lower-case letters, digits and hyphens.
-    """
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"a job cannot be called {name!r}",
-            hint="use lower-case letters, digits and hyphens, 41 at most",
+    def program(self, deployment: ClusterFile) -> Program:
+        """Return the application with its options and settings."""
+        return Program(
+            f"{self.folder}/app/train.py",
+            app_arguments(deployment, self),
+            training_conf(deployment, self.conf.get("spark.executor.cores")),
+            {"py-files": [f"{self.folder}/app/mammotrain.zip"]},
         )
-    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}"
 
 
-def job_folder(job: str) -> str:
-    """Return the folder of a job on the master, after checking the id.
+def spark_conf(deployment: ClusterFile, job: Job) -> dict[str, str]:
+    """Return Spark's settings of a job: one executor on each worker unless it says otherwise."""
+    cores = deployment.executor.cores
+    return {
+        "spark.app.name": job.id,
+        "spark.cores.max": str(cores * len(deployment.workers)),
+        "spark.driver.bindAddress": deployment.master.address,
+        "spark.driver.host": deployment.master.address,
+        "spark.eventLog.compress": "true",
+        "spark.eventLog.dir": deployment.paths.events,
+        "spark.eventLog.enabled": "true",
+        "spark.executor.cores": str(cores),
+        "spark.executor.memory": f"{deployment.executor.memory_mb}m",
+        **job.program(deployment).conf,
+        **job.conf,
+    }
 
-    Raises:
-        UsageError: this is no job's id.
+
+def training_conf(deployment: ClusterFile, cores: str | None = None) -> dict[str, str]:
+    """Return Spark's settings of the application.
+
+    One task on each executor: TensorFlow takes 1 GB for each process and uses all cores by
+    itself. A lost worker costs time and nothing else. GPUs are asked for where every worker has
+    some; where only some workers have, a job goes without.
+
+    Args:
+        deployment: the cluster.
+        cores: of an executor, where the user has asked for a number.
     """
-    if not _ID.fullmatch(job):
-        raise UsageError(
-            f"{job!r} is not a job's id", hint="`mammoctl jobs list` shows the jobs of the cluster"
-        )
-    return f"{JOBS_ROOT}/{job}"
-
-
-def spark_conf(deployment: ClusterFile, spec: JobSpec) -> dict[str, str]:
-    """Return Spark's settings of a job.
-
-    One executor on each worker, one task on each executor: TensorFlow takes 1 GB for each
-    process and uses all cores by itself. A lost worker costs time and nothing else. GPUs are asked
-    for where every worker has some; where only some workers have, a job goes without.
-    """
-    cores, gpus = deployment.executor.cores, deployment.executor.gpus
+    gpus = deployment.executor.gpus
     resources = {
         "spark.executor.resource.gpu.amount": str(gpus),
         "spark.task.resource.gpu.amount": str(gpus),
     }
     return {
-        "spark.app.name": spec.id,
-        "spark.cores.max": str(cores * len(deployment.workers)),
-        "spark.driver.bindAddress": deployment.master.address,
-        "spark.driver.host": deployment.master.address,
         "spark.dynamicAllocation.enabled": "false",
-        "spark.eventLog.compress": "true",
-        "spark.eventLog.dir": deployment.paths.events,
-        "spark.eventLog.enabled": "true",
         "spark.excludeOnFailure.enabled": "false",
-        "spark.executor.cores": str(cores),
-        "spark.executor.memory": f"{deployment.executor.memory_mb}m",
         "spark.network.timeout": "60s",
         "spark.stage.maxConsecutiveAttempts": "10",
-        "spark.task.cpus": str(cores),
+        "spark.task.cpus": cores or str(deployment.executor.cores),
         "spark.task.maxFailures": "10",
         **(resources if gpus else {}),
+    }
+
+
+def needs(deployment: ClusterFile, job: Job) -> dict[str, Any]:
+    """Return what a job waits for: executors, the cores and MiB of each, MiB of the driver.
+
+    ``page`` is where the Spark master says what is free.
+    """
+    conf = spark_conf(deployment, job)
+    cores = int(conf["spark.executor.cores"])
+    heap = memory_mb(conf.get("spark.driver.memory", _DRIVER_HEAP))
+    master = deployment.master
+    return {
+        "page": f"http://{master.address}:{master.ui_port}/json/",
+        "executors": max(1, int(conf["spark.cores.max"]) // cores),
+        "cores": cores,
+        "memory_mb": memory_mb(conf["spark.executor.memory"]),
+        "driver_mb": DRIVER_MB if isinstance(job, JobSpec) else heap + _DRIVER_REST_MB,
     }
 
 
@@ -154,21 +139,22 @@ def app_arguments(deployment: ClusterFile, spec: JobSpec) -> list[str]:
     return [word for name, value in arguments.items() for word in (f"--{name}", value)]
 
 
-def submit_argv(deployment: ClusterFile, spec: JobSpec) -> list[str]:
-    """Return the command line of ``spark-submit``; it holds no secret."""
-    conf = spark_conf(deployment, spec)
+def submit_argv(deployment: ClusterFile, job: Job) -> list[str]:
+    """Return the command line of ``spark-submit``; none of ours on it is a secret."""
+    conf, program = spark_conf(deployment, job), job.program(deployment)
     return [
         f"{deployment.spark_home}/bin/spark-submit",
         *("--master", deployment.master.url),
         *("--deploy-mode", "client"),
         *(word for key, value in conf.items() for word in ("--conf", f"{key}={value}")),
-        *("--py-files", f"{spec.folder}/app/mammotrain.zip"),
-        f"{spec.folder}/app/train.py",
-        *app_arguments(deployment, spec),
+        *(("--class", program.main_class) if program.main_class else ()),
+        *(word for key, all_ in program.lists.items() for word in (f"--{key}", ",".join(all_))),
+        program.main,
+        *program.arguments,
     ]
 
 
-def environment(deployment: ClusterFile, spec: JobSpec) -> dict[str, str]:
+def environment(deployment: ClusterFile, spec: Job) -> dict[str, str]:
     """Return the environment of the driver."""
     return {
         "HADOOP_CONF_DIR": "/etc/hadoop",
@@ -180,16 +166,16 @@ def environment(deployment: ClusterFile, spec: JobSpec) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "SPARK_CONF_DIR": "/etc/spark",
         "SPARK_HOME": deployment.spark_home,
+        **spec.program(deployment).environment,
     }
 
 
-def unit_properties(deployment: ClusterFile, spec: JobSpec) -> dict[str, str]:
+def unit_properties(deployment: ClusterFile, spec: Job) -> dict[str, str]:
     """Return the properties of the job's systemd unit."""
-    agent = f"{SYSTEM_PYTHON} {spec.folder}/agent.py"
+    agent = f"{SYSTEM_PYTHON} {spec.folder}/{AGENT}"
     return {
         "Type": "exec",
         "WorkingDirectory": spec.folder,
-        "ExecStartPre": f"{agent} start {spec.folder}",
         "ExecStopPost": f"{agent} finish {spec.folder}",
         "StandardOutput": f"append:{spec.folder}/job.log",
         "StandardError": f"append:{spec.folder}/job.log",
@@ -219,7 +205,7 @@ def _local_storage(deployment: ClusterFile) -> list[str]:
     return [] if deployment.storage.kind == "hdfs" else [f"-{parts.path}"]
 
 
-def unit_argv(deployment: ClusterFile, spec: JobSpec) -> list[str]:
+def unit_argv(deployment: ClusterFile, spec: Job) -> list[str]:
     """Return the command line, run by root on the master, that starts a job."""
     properties = unit_properties(deployment, spec)
     env = environment(deployment, spec)
@@ -235,6 +221,6 @@ def unit_argv(deployment: ClusterFile, spec: JobSpec) -> list[str]:
         f"--description=mammoctl job {spec.id}",
         *(f"--property={name}={value}" for name, value in properties.items()),
         *(f"--setenv={name}={value}" for name, value in env.items()),
-        "--",
-        *submit_argv(deployment, spec),
+        # waits for its turn, then becomes the command line in the job's record
+        *("--", SYSTEM_PYTHON, f"{spec.folder}/{AGENT}", "run", spec.folder),
     ]

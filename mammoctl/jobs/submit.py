@@ -1,38 +1,29 @@
-"""Start a job on a cluster and know what became of it."""
+"""What the user asks for, made into a job: data set, weights, or a program and its settings."""
 
 from __future__ import annotations
 
 import difflib
-import getpass
-import json
-import platform
-import shlex
+import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mammoctl import __version__, console, paths
+from mammoctl import __version__, console
 from mammoctl.data.storage import Storage
-from mammoctl.errors import JobError, RemoteError, UsageError
-from mammoctl.jobs import agent
+from mammoctl.errors import RemoteError, UsageError
+from mammoctl.jobs import cargo
 from mammoctl.jobs.account import account
-from mammoctl.jobs.package import job_archive, read_application
-from mammoctl.jobs.spec import (
-    JOBS_ROOT,
-    SYSTEM_PYTHON,
-    JobSpec,
-    Weights,
-    job_folder,
-    new_id,
-    submit_argv,
-    unit_argv,
-)
-from mammoctl.ssh.commands import failed
+from mammoctl.jobs.job import new_id
+from mammoctl.jobs.known import submitter
+from mammoctl.jobs.script import ScriptJob
+from mammoctl.jobs.settings import Options, settings
+from mammoctl.jobs.spec import JobSpec, Weights
 
 if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
+    from mammoctl.jobs.package import Shipment
     from mammoctl.ssh import Nodes
 
 
@@ -49,6 +40,7 @@ class Request:
     seed: int = 0
     batch_size: int = 8
     options: Mapping[str, str] = field(default_factory=dict)
+    spark: Options = field(default_factory=Options)
 
 
 def prepare(nodes: Nodes, deployment: ClusterFile, request: Request) -> JobSpec:
@@ -59,6 +51,7 @@ def prepare(nodes: Nodes, deployment: ClusterFile, request: Request) -> JobSpec:
         BundleError: the weights cannot be had.
     """
     job = new_id(request.name)
+    conf = settings(request.spark, deployment)
     storage = Storage(nodes, deployment)
     data = find_data(storage, request.data)
     local = _local_weights(request)
@@ -74,7 +67,8 @@ def prepare(nodes: Nodes, deployment: ClusterFile, request: Request) -> JobSpec:
         seed=request.seed,
         batch_size=request.batch_size,
         options=dict(request.options),
-        submitted_by=f"{getpass.getuser()}@{platform.node()}",
+        conf=conf,
+        submitted_by=submitter(),
         submitted_at=time.time(),
         mammoctl=__version__,
         user=account(nodes),
@@ -146,107 +140,34 @@ def _bring_weights(storage: Storage, path: Path, sha256: str) -> Weights:
     return Weights(f"{folder}/{name}", sha256, path.name)
 
 
-def start(nodes: Nodes, deployment: ClusterFile, spec: JobSpec) -> JobSpec:
-    """Ship the application and start the job's unit on the master.
+def prepare_script(
+    nodes: Nodes,
+    deployment: ClusterFile,
+    script: Path,
+    arguments: Sequence[str],
+    options: Options,
+    *,
+    name: str | None = None,
+) -> tuple[ScriptJob, Shipment]:
+    """Pack a program of the user's own and check what it asks of the cluster.
 
     Raises:
-        JobError: the unit does not start.
+        UsageError: it is not there, cannot be run, or asks for more than the cluster has.
     """
-    application = read_application(paths.project_root() / "app")
-    spec = replace(spec, app_sha256=application.sha256)
-    master = nodes.cluster.master.name
-    state = {
-        "schema": 1,
-        "id": spec.id,
-        "state": "submitted",
-        "boot_id": "",
-        "submitted_at": spec.submitted_at,
-    }
-    archive = job_archive(
-        application,
-        Path(agent.__file__).read_bytes(),
-        spec.record(submit_argv(deployment, spec)),
-        state,
+    main, lists, shipment = cargo.pack(script, options.lists, options.main_class)
+    conf = settings(options, deployment)
+    label = re.sub(r"[^a-z0-9]+", "-", script.expanduser().resolve().stem.lower()).strip("-")
+    job = ScriptJob(
+        new_id(name or label[:41].strip("-") or "job"),
+        script.name,
+        main,
+        tuple(arguments),
+        lists,
+        options.main_class or "",
+        conf=conf,
+        submitted_by=submitter(),
+        submitted_at=time.time(),
+        mammoctl=__version__,
+        user=account(nodes),
     )
-    folder = shlex.quote(spec.folder)
-    unpack = (
-        f"mkdir -p -m 0755 {JOBS_ROOT} && "
-        f"install -d -o {spec.user} -g {spec.user} -m 0750 {folder} && "
-        f"runuser -u {spec.user} -- tar -xzf - -C {folder} --no-same-owner && "
-        f"runuser -u {spec.user} -- {SYSTEM_PYTHON} {folder}/agent.py admit {folder}"
-    )
-    nodes.run(master, unpack, sudo=True, input=archive)
-    result = nodes.run(master, unit_argv(deployment, spec), sudo=True, check=False)
-    if result.rc:
-        raise JobError(
-            f"the job's unit does not start on {master}",
-            hint="run `mammoctl verify`; the master's journal says more",
-            details=[*result.stderr.strip().splitlines()[-5:], *log_tail(nodes, spec.id, 10)],
-        )
-    return spec
-
-
-def log_tail(nodes: Nodes, job: str, lines: int = 40) -> list[str]:
-    """Return the last lines of a job's log."""
-    argv = ["tail", "-n", str(lines), f"{job_folder(job)}/job.log"]
-    return nodes.run(
-        nodes.cluster.master.name, argv, sudo=account(nodes), check=False
-    ).stdout.splitlines()
-
-
-def kill(nodes: Nodes, job: str) -> dict[str, Any]:
-    """End a job and return its state; a job that has ended stays what it is.
-
-    Raises:
-        UsageError: there is no such job.
-        JobError: it does not end.
-    """
-    before = show(nodes, job)
-    if before["state"]["state"] in agent.ENDED:
-        return before
-    folder, master = job_folder(job), nodes.cluster.master.name
-    who = f"{getpass.getuser()}@{platform.node()}"
-    mark = [SYSTEM_PYTHON, f"{folder}/agent.py", "mark-kill", folder, who]
-    nodes.run(master, mark, sudo=account(nodes))
-    stop = ["systemctl", "stop", f"mammoctl-job-{job}.service"]
-    said = nodes.run(master, stop, sudo=True, check=False)
-    after = show(nodes, job)
-    if after["state"]["state"] not in agent.ENDED:
-        raise JobError(
-            f"the job {job} does not end: it is still {after['state']['state']}",
-            hint=f"try again; on {master}: sudo systemctl status mammoctl-job-{job}",
-            details=said.stderr.strip().splitlines()[-3:],
-        )
-    return after
-
-
-def show(nodes: Nodes, job: str) -> dict[str, Any]:
-    """Return a job's specification and state.
-
-    Raises:
-        UsageError: there is no such job.
-        RemoteError: its record cannot be read.
-    """
-    folder, master = job_folder(job), nodes.cluster.master.name
-    argv = [SYSTEM_PYTHON, f"{folder}/agent.py", "show", folder]
-    result = nodes.run(master, argv, sudo=account(nodes), check=False)
-    if result.rc and "FileNotFoundError" not in result.stderr and "No such" not in result.stderr:
-        raise failed(result)  # the record is there and cannot be read or brought up to date
-    if result.rc:
-        known = [item["spec"]["id"] for item in list_jobs(nodes)]
-        near = difflib.get_close_matches(job, known, n=1)
-        raise UsageError(
-            f"there is no job {job} on {nodes.cluster.name}",
-            hint=f"did you mean {near[0]}?" if near else "`mammoctl jobs list` shows all jobs",
-        )
-    record: dict[str, Any] = json.loads(result.stdout)
-    return record
-
-
-def list_jobs(nodes: Nodes) -> list[dict[str, Any]]:
-    """Return specification and state of every job on the cluster, oldest first."""
-    source = Path(agent.__file__).read_bytes()
-    argv = [SYSTEM_PYTHON, "-", "list"]
-    result = nodes.run(nodes.cluster.master.name, argv, sudo=account(nodes), input=source)
-    jobs: list[dict[str, Any]] = json.loads(result.stdout)
-    return sorted(jobs, key=lambda item: float(item["state"].get("submitted_at") or 0))
+    return job, shipment

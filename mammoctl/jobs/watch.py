@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.filesize import decimal
+
 from mammoctl import console
 from mammoctl.errors import Interrupted, JobError, MammoctlError
-from mammoctl.jobs import submit
-from mammoctl.jobs.follow import events
+from mammoctl.jobs.follow import Position, events
+from mammoctl.jobs.known import kill, log_tail
 from mammoctl.jobs.render import View
 from mammoctl.jobs.results import Results, fetch, metric_rows, node_rows, timing_rows
 
@@ -50,39 +52,49 @@ class Outcome:
             "schema": 1,
             "job": self.state,
             "exit_code": self.exit_code,
-            "results": str(results.folder) if results else None,
-            "files": {
-                name: {"bytes": size, "sha256": sha256}
-                for name, (size, sha256) in (results.files if results else {}).items()
-            },
+            **(results.document() if results else {"results": None, "files": {}}),
             "metrics": results.metrics if results else {},
             "timings": results.timings if results else {},
         }
 
 
-def watch(nodes: Nodes, job: str, into: Path, *, option: str = "") -> Outcome:
+def watch(
+    nodes: Nodes,
+    job: str,
+    into: Path,
+    *,
+    option: str = "",
+    kind: str = "train",
+    position: Position | None = None,
+) -> Outcome:
     """Show a job's progress until it ends, then fetch what it left into ``into/<job>/``.
+
+    Ctrl-C asks, where somebody is there to answer, whether to leave the job alone or to end it.
 
     Args:
         nodes: connections to the job's cluster.
         job: its id.
         into: folder of the folders of results.
         option: how the user named the cluster, such as ``-i ward``; commands in hints have it.
+        kind: what the job does; decides which files it must leave.
+        position: where to begin, and whether the log is shown; by default the beginning, without.
 
     Raises:
         Interrupted: Ctrl-C; the job goes on, or has ended and its results stay on the master.
         JobError: the job could not be followed, or its results could not be fetched.
     """
     again = f"{job} {option}".rstrip()
+    position, state = position or Position(), None
+    while state is None:
+        bars = console.progress() if console.is_interactive() else nullcontext()
+        try:
+            with bars as drawn:
+                view = View(drawn)
+                state = _follow(nodes, job, position, view)
+        except KeyboardInterrupt:
+            _interrupted(nodes, job, again)
     try:
-        state, explained = _follow(nodes, job)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"stopped watching; the job {job} goes on in the background on the master",
-            hint=f"watch it: `mammoctl jobs attach {again}`; end it: `mammoctl jobs kill {again}`",
-        ) from None
-    try:
-        results = fetch(nodes, job, into)
+        results = fetch(nodes, job, into, kind)
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted while fetching the results of the job {job}, which is {state['state']}",
@@ -96,25 +108,42 @@ def watch(nodes: Nodes, job: str, into: Path, *, option: str = "") -> Outcome:
                 details=exc.details,
             ) from exc
         console.warn(f"its log could not be fetched: {exc.message}")
-        return Outcome(job, state, None, explained)
+        return Outcome(job, state, None, view.explained)
     if state["state"] == "succeeded" and results.missing:
         raise JobError(
             f"the job {job} left no {', '.join(results.missing)}",
             hint=f"its log is in {results.folder / 'job.log'}",
         )
-    return Outcome(job, state, results, explained)
+    return Outcome(job, state, results, view.explained)
 
 
-def _follow(nodes: Nodes, job: str) -> tuple[dict[str, Any], bool]:
-    bars = console.progress() if console.is_interactive() else nullcontext()
-    with bars as drawn:
-        view = View(drawn)
-        for event in events(nodes, job, on_trouble=console.warn):
-            if "end" in event:
-                state: dict[str, Any] = event["end"]
-                return state, view.explained
-            view.event(event)
+def _follow(nodes: Nodes, job: str, position: Position, view: View) -> dict[str, Any]:
+    for event in events(nodes, job, position=position, on_trouble=console.warn):
+        if "end" in event:
+            state: dict[str, Any] = event["end"]
+            return state
+        view.event(event)
     raise JobError(f"lost sight of the job {job}")
+
+
+def _interrupted(nodes: Nodes, job: str, again: str) -> None:
+    """Ask what Ctrl-C meant; returns where the job is to be watched on."""
+    choices = {
+        "d": "detach: it goes on without you",
+        "k": "kill it",
+        "c": "continue to watch",
+    }
+    try:
+        chosen = console.choose(f"the job {job} is at work", choices, default="d")
+        if chosen == "k":
+            kill(nodes, job)
+    except KeyboardInterrupt:  # twice is no wish to talk
+        chosen = "d"
+    if chosen == "d":
+        raise Interrupted(
+            f"stopped watching; the job {job} goes on in the background on the master",
+            hint=f"watch it: `mammoctl jobs attach {again}`; end it: `mammoctl jobs kill {again}`",
+        ) from None
 
 
 def report(nodes: Nodes, outcome: Outcome) -> None:
@@ -123,17 +152,18 @@ def report(nodes: Nodes, outcome: Outcome) -> None:
     if state["state"] != "succeeded":
         # Who asked for the end knows why; a reason is better than the end of a log.
         if state["state"] != "killed" and not outcome.explained:
-            for line in submit.log_tail(nodes, outcome.job, 25):
+            for line in log_tail(nodes, outcome.job, 25):
                 console.note(f"  | {line}")
         where = f"; log: {results.folder / 'job.log'}" if results else ""
         what = f"the job {outcome.job} is {state['state']}"
         console.note(f"{what}: {state.get('reason') or 'no reason given'}{where}")
         return
     assert results is not None  # noqa: S101  a success without results has raised
-    rows = [
+    rows: list[tuple[str, str, str]] = [
         *(("metric", *row) for row in metric_rows(results.metrics)),
         *(("stage", *row) for row in timing_rows(results.timings)),
         *(("node", *row) for row in node_rows(results.timings)),
+        *(("file", *row) for row in _file_rows(results)),
         ("files", "in", str(results.folder)),
     ]
     console.table(f"job {outcome.job}: succeeded", ("", "what", "value"), rows)
@@ -141,3 +171,10 @@ def report(nodes: Nodes, outcome: Outcome) -> None:
         console.warn("the backbone had no pretrained weights: the predictions mean nothing")
     for warning in results.metrics.get("warnings") or []:
         console.note(f"note: {warning}")
+
+
+def _file_rows(results: Results) -> list[tuple[str, str]]:
+    """Return the files of a program of the user's own; those of a training are always the same."""
+    if results.kind != "script":
+        return []
+    return [(name, decimal(size)) for name, (size, _) in sorted(results.files.items())]

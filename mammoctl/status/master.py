@@ -131,7 +131,7 @@ def jobs(nodes: Nodes, newest: int) -> list[Job]:
     Raises:
         RemoteError: their records cannot be read.
     """
-    from mammoctl.jobs.submit import list_jobs
+    from mammoctl.jobs.known import list_jobs
 
     return [_job(item) for item in reversed(list_jobs(nodes)[-newest:])]
 

@@ -46,7 +46,7 @@ class Nodes:
         self.damage = ""
 
     def run(self, host: str, argv: list[str], *, sudo: str) -> Any:
-        assert argv[1:3] == [f"/var/lib/mammoctl/jobs/{JOB}/agent.py", "files"]
+        assert argv[1:3] == [f"/var/lib/mammoctl/jobs/{JOB}/agent.pyz", "files"]
         listed = []
         for path in [*sorted((self.folder / "results").iterdir()), self.folder / "job.log"]:
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

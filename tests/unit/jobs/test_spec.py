@@ -12,13 +12,13 @@ from mammoctl import paths
 from mammoctl.cluster import ClusterFile, parse
 from mammoctl.errors import JobError, MammoctlError, UsageError
 from mammoctl.jobs.failures import outside
+from mammoctl.jobs.job import job_folder, new_id
 from mammoctl.jobs.package import job_archive, read_application
 from mammoctl.jobs.spec import (
     JobSpec,
     Weights,
     environment,
-    job_folder,
-    new_id,
+    needs,
     submit_argv,
     unit_argv,
 )
@@ -123,7 +123,8 @@ def test_no_weights_and_further_options(lab: ClusterFile, spec: JobSpec) -> None
 def test_unit_is_transient_sandboxed_and_records_its_end(lab: ClusterFile, spec: JobSpec) -> None:
     argv = unit_argv(lab, spec)
     head = argv[: argv.index("--")]
-    assert argv[argv.index("--") + 1 :] == submit_argv(lab, spec)
+    command = ["/usr/bin/python3", f"{FOLDER}/agent.pyz", "run", FOLDER]
+    assert argv[argv.index("--") + 1 :] == command
     assert head[:6] == [
         "systemd-run",
         "--quiet",
@@ -137,8 +138,7 @@ def test_unit_is_transient_sandboxed_and_records_its_end(lab: ClusterFile, spec:
         for word in head
         if word.startswith("--property=")
     )
-    agent = f"/usr/bin/python3 {FOLDER}/agent.py"
-    assert properties["ExecStartPre"] == f"{agent} start {FOLDER}"
+    agent = f"/usr/bin/python3 {FOLDER}/agent.pyz"
     assert properties["ExecStopPost"] == f"{agent} finish {FOLDER}"
     assert properties["StandardOutput"] == f"append:{FOLDER}/job.log"
     assert properties["ProtectSystem"] == "strict"
@@ -178,7 +178,7 @@ def test_application_is_packed_the_same_each_time() -> None:
     root = paths.project_root() / "app"
     first, second = read_application(root), read_application(root)
     assert first == second
-    names = zipfile.ZipFile(io.BytesIO(first.archive)).namelist()
+    names = zipfile.ZipFile(io.BytesIO(first.files["mammotrain.zip"])).namelist()
     assert "mammotrain/__init__.py" in names
     assert not [name for name in names if "pycache" in name or name.startswith("tests")]
 
@@ -190,14 +190,38 @@ def test_missing_application_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_archive_of_a_job_is_complete() -> None:
     application = read_application(paths.project_root() / "app")
-    data = job_archive(application, b"agent", {"id": JOB}, {"state": "submitted"})
+    data = job_archive(application, {"id": JOB}, {"state": "submitted"}, {"notify.json": b"{}"})
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         members = {member.name: member for member in archive}
         stream = archive.extractfile("spec.json")
         assert stream is not None
         assert json.load(stream) == {"id": JOB}
     assert set(members) == {
-        *("app", "home", "results", "agent.py", "app/train.py", "app/mammotrain.zip"),
-        *("spec.json", "state.json", "job.log", "progress.jsonl"),
+        *("app", "home", "results", "agent.pyz", "app/train.py", "app/mammotrain.zip"),
+        *("spec.json", "state.json", "job.log", "progress.jsonl", "notify.json"),
     }
+    assert members["notify.json"].mode == 0o600
     assert all(member.mode & 0o007 == 0 for member in members.values())
+
+
+def test_what_a_training_waits_for(lab: ClusterFile, spec: JobSpec) -> None:
+    assert needs(lab, spec) == {
+        "page": "http://10.0.0.11:8080/json/",
+        "executors": 3,
+        "cores": 2,
+        "memory_mb": 1024,
+        "driver_mb": 1700,
+    }
+
+
+def test_settings_of_the_user_count_for_a_training_too(lab: ClusterFile, spec: JobSpec) -> None:
+    from dataclasses import replace
+
+    mine = {"spark.executor.cores": "1", "spark.executor.memory": "2g", "spark.cores.max": "2"}
+    spec = replace(spec, conf=mine)
+    argv = submit_argv(lab, spec)
+    conf = dict(argv[n + 1].split("=", 1) for n, word in enumerate(argv) if word == "--conf")
+    assert mine.items() <= conf.items()
+    assert conf["spark.task.cpus"] == "1"  # still one task on each executor
+    wanted = needs(lab, spec)
+    assert (wanted["executors"], wanted["cores"], wanted["memory_mb"]) == (2, 1, 2048)

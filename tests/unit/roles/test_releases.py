@@ -114,7 +114,9 @@ NEWER = re.compile(
 
 
 @pytest.mark.parametrize(
-    "path", [*HOST_PROGRAMS, ROOT / "mammoctl/jobs/agent.py"], ids=lambda path: path.name
+    "path",
+    [*HOST_PROGRAMS, *(ROOT / "mammoctl/jobs/remote").glob("*.py")],
+    ids=lambda path: path.name,
 )
 def test_what_runs_on_a_host_is_python_3_10(path):
     """Ubuntu 22.04's own, whatever the cluster runs on."""
