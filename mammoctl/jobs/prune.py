@@ -69,12 +69,8 @@ def _sizes(nodes: Nodes) -> dict[str, int]:
 
 def remove(nodes: Nodes, deployment: ClusterFile, jobs: Sequence[str]) -> None:
     """Remove jobs: what is on the storage first, so that a failure leaves them listed."""
-    storage = Storage(nodes, deployment)
-    uris = [
-        uri
-        for job in jobs
-        for uri in (f"{deployment.paths.results}/{job}", checkpoints(deployment, job))
-    ]
-    storage.run(storage.remove_line(*uris))
     folders = " ".join(shlex.quote(job_folder(job)) for job in jobs)
+    storage, results = Storage(nodes, deployment), deployment.paths.results
+    uris = [f"{results}/{job}" for job in jobs] + [checkpoints(deployment, job) for job in jobs]
+    storage.run(storage.remove_line(*uris))
     nodes.run(nodes.cluster.master, f"rm -rf -- {folders}", sudo=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mammoctl.errors import JobError, RemoteError, UsageError
-from mammoctl.jobs import submit
+from mammoctl.jobs import known
 from mammoctl.ssh import Result
 
 JOB = "train-20261121-104512-ab12"
@@ -24,7 +24,8 @@ class Master:
         self.complaint = complaint
         self.ran: list[str] = []
 
-    def run(self, host: str, argv: list[str], **_options: Any) -> Result:
+    def run(self, host: str, command: list[str] | str, **_options: Any) -> Result:
+        argv = command.split() if isinstance(command, str) else command
         words = [word for word in argv if word in ("show", "list", "mark-kill", "stop")]
         self.ran += words
         if words == ["list"]:
@@ -39,19 +40,21 @@ class Master:
 
 def test_a_job_that_ended_stays_what_it_is() -> None:
     master = Master("succeeded")
-    assert submit.kill(master, JOB)["state"]["state"] == "succeeded"  # type: ignore[arg-type]
+    before, after = known.kill(master, JOB)  # type: ignore[arg-type]
+    assert (before, after["state"]) == ("succeeded", "succeeded")
     assert master.ran == ["show"]
 
 
 def test_a_running_job_is_marked_and_stopped() -> None:
     master = Master("running", "killed")
-    assert submit.kill(master, JOB)["state"]["state"] == "killed"  # type: ignore[arg-type]
+    before, after = known.kill(master, JOB)  # type: ignore[arg-type]
+    assert (before, after["state"]) == ("running", "killed")
     assert master.ran == ["show", "mark-kill", "stop", "show"]
 
 
 def test_a_job_that_goes_on_is_no_success() -> None:
     with pytest.raises(JobError, match="still running") as caught:
-        submit.kill(Master("running", "running"), JOB)  # type: ignore[arg-type]
+        known.kill(Master("running", "running"), JOB)  # type: ignore[arg-type]
     assert caught.value.details == ["Failed to stop: timed out"]
     assert f"systemctl status mammoctl-job-{JOB}" in caught.value.hint
 
@@ -59,11 +62,11 @@ def test_a_job_that_goes_on_is_no_success() -> None:
 def test_no_such_job() -> None:
     complaint = f"FileNotFoundError: [Errno 2] No such file or directory: '{JOB}/spec.json'"
     with pytest.raises(UsageError, match="there is no job"):
-        submit.show(Master(complaint=complaint), JOB)  # type: ignore[arg-type]
+        known.show(Master(complaint=complaint), JOB)  # type: ignore[arg-type]
 
 
 def test_a_record_that_cannot_be_brought_up_to_date_is_told_as_that() -> None:
     complaint = "OSError: [Errno 28] No space left on device: '.state.17'"
     with pytest.raises(RemoteError) as caught:
-        submit.show(Master(complaint=complaint), JOB)  # type: ignore[arg-type]
+        known.show(Master(complaint=complaint), JOB)  # type: ignore[arg-type]
     assert "No space left" in caught.value.details[-1]

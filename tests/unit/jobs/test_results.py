@@ -69,7 +69,7 @@ class Nodes:
 def nodes(tmp_path: Path) -> Nodes:
     folder = tmp_path / "remote"
     (folder / "results").mkdir(parents=True)
-    for name in FILES[:-1]:
+    for name in FILES["train"][:-1]:
         (folder / "results" / name).write_text(name)
     (folder / "results" / "metrics.json").write_text(json.dumps(METRICS))
     (folder / "results" / "timings.json").write_text(json.dumps(TIMINGS))
@@ -81,7 +81,7 @@ def test_results_arrive_whole_and_checked(nodes: Nodes, tmp_path: Path) -> None:
     into = tmp_path / "results"
     for _ in range(2):
         found = fetch(nodes, JOB, into)  # type: ignore[arg-type]
-        assert sorted(path.name for path in found.folder.iterdir()) == sorted(FILES)
+        assert sorted(path.name for path in found.folder.iterdir()) == sorted(FILES["train"])
         assert found.missing == []
         assert found.metrics == METRICS
         assert (into / "latest").resolve() == found.folder
@@ -175,6 +175,68 @@ def test_ctrl_c_says_how_to_go_on(
     assert f"mammoctl jobs attach {JOB}" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("answers", "asked", "killed", "ends"),
+    [
+        (["c", "c"], 2, 0, True),
+        (["k"], 1, 1, True),
+        (["c", "d"], 2, 0, False),
+        ([KeyboardInterrupt()], 1, 0, False),
+    ],
+)
+def test_ctrl_c_asks_what_it_meant(
+    nodes: Nodes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: list[Any],
+    *,
+    asked: int,
+    killed: int,
+    ends: bool,
+) -> None:
+    questions: list[str] = []
+    kills: list[str] = []
+    left, seen = list(answers), []
+
+    def choose(question: str, choices: dict[str, str], *, default: str) -> str:
+        questions.append(question)
+        assert (sorted(choices), default) == (["c", "d", "k"], "d")
+        answer = left.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return str(answer)
+
+    def follow(*_args: Any, position: watch.Position, **_options: Any) -> Any:
+        seen.append(position.progress)
+        position.progress += 10
+        if left:
+            raise KeyboardInterrupt
+        yield {"end": {"state": "killed" if kills else "succeeded", "exit_code": 0}}
+
+    monkeypatch.setattr(watch.console, "choose", choose)
+    monkeypatch.setattr(watch, "kill", lambda _nodes, job: kills.append(job))
+    monkeypatch.setattr(watch, "events", follow)
+    if ends:
+        outcome = watch.watch(nodes, JOB, tmp_path)  # type: ignore[arg-type]
+        assert outcome.state["state"] == ("killed" if killed else "succeeded")
+    else:
+        with pytest.raises(Interrupted, match="goes on in the background"):
+            watch.watch(nodes, JOB, tmp_path)  # type: ignore[arg-type]
+    assert (len(questions), len(kills)) == (asked, killed)
+    # nothing that was shown is shown again
+    assert seen == [10 * n for n in range(len(seen))]
+
+
+def test_a_program_may_leave_what_it_likes(nodes: Nodes, tmp_path: Path) -> None:
+    shutil.rmtree(nodes.folder / "results")
+    (nodes.folder / "results").mkdir()
+    (nodes.folder / "results" / "counts.csv").write_text("a,1")
+    found = fetch(nodes, JOB, tmp_path, "script")  # type: ignore[arg-type]
+    assert found.missing == []
+    assert sorted(found.files) == ["counts.csv", "job.log"]
+    assert found.document()["files"]["counts.csv"]["bytes"] == 3
+
+
 def test_ctrl_c_while_fetching_never_says_that_nothing_was_started(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,4 +254,4 @@ def test_ctrl_c_while_fetching_never_says_that_nothing_was_started(
 
 def test_every_promised_file_is_documented() -> None:
     page = (paths.project_root() / "docs" / "submit.md").read_text()
-    assert [name for name in results.FILES if f"`{name}`" not in page] == []
+    assert [name for name in results.FILES["train"] if f"`{name}`" not in page] == []

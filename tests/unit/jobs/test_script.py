@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_spec import FOLDER, JOB, RECORD, ROOT
 
 from mammoctl.cluster import ClusterFile, parse
 from mammoctl.errors import UsageError
@@ -19,8 +20,6 @@ from mammoctl.jobs.package import Shipment
 from mammoctl.jobs.script import ScriptJob
 from mammoctl.jobs.settings import Options, settings
 from mammoctl.jobs.spec import JobSpec, Weights, environment, needs, submit_argv
-
-from test_spec import FOLDER, JOB, RECORD, ROOT
 
 
 @pytest.fixture
