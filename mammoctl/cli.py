@@ -18,6 +18,7 @@ from mammoctl.commands import (
     init,
     jobs,
     lab,
+    names,
     provision,
     services,
     status,
@@ -85,6 +86,7 @@ for command in (
     bundle,
     lab,
     demo,
+    names,
 ):
     command.register(app)
 

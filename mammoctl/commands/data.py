@@ -6,11 +6,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mammoctl import completion
 from mammoctl.commands.submit import Inventory, Json
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 app = typer.Typer(no_args_is_help=True, help="Bring images to the cluster.")
 
@@ -163,6 +167,126 @@ def list_(inventory: Inventory = None, as_json: Json = False) -> None:
     ]
     columns = ("name", "images", "patients", "benign", "malignant", "size", "pushed")
     console.table("", columns, rows)
+
+
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Name of a data set.", autocompletion=completion.data),
+]
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]",
+            help="Data sets. Default: all.",
+            show_default=False,
+            autocompletion=completion.data,
+        ),
+    ] = None,
+    inventory: Inventory = None,
+    as_json: Json = False,
+) -> None:
+    """Read data sets back on the cluster and compare every file with what was sent.
+
+    The exit code is 0 when all are as they were sent, 1 when one is not, 2 when that could not be
+    found out.
+
+    Examples:
+        mammoctl data verify
+
+        mammoctl data verify screening --json
+    """
+    from functools import partial
+
+    from rich.filesize import decimal
+
+    from mammoctl import cluster as clusters
+    from mammoctl import console
+    from mammoctl import inventory as inventories
+    from mammoctl.data import stored
+    from mammoctl.data.storage import Storage
+    from mammoctl.errors import UsageError
+    from mammoctl.ssh import Nodes
+
+    with _interruptible(), Nodes(inventories.load(inventory)) as nodes:
+        deployment = clusters.read(nodes)
+        storage = Storage(nodes, deployment)
+        chosen = [stored.require(storage, name) for name in names or stored.names(storage)]
+        if not chosen:
+            raise UsageError("there is no data set on the cluster", hint="`mammoctl data push`")
+        verdicts = []
+        with console.progress(transfer=True) as bars:
+            for name in chosen:
+                task = bars.add_task(f"reading {name}", total=None)
+                sized = partial(_sized, bars, task)
+                read = partial(bars.advance, task)
+                verdicts.append(stored.verify(nodes, deployment, name, begin=sized, advance=read))
+    bad = [verdict for verdict in verdicts if verdict.findings]
+    if as_json:
+        documents = [
+            {"name": v.name, "ok": not v.findings, "parts": v.parts, "bytes": v.size}
+            | {"findings": v.findings}
+            for v in verdicts
+        ]
+        console.result_json({"schema": 1, "ok": not bad, "data": documents})
+    else:
+        for verdict in verdicts:
+            text = f"{verdict.parts} files, {decimal(verdict.size)}"
+            console.result(f"{verdict.name}: {'DAMAGED' if verdict.findings else 'good'}, {text}")
+            for finding in verdict.findings:
+                console.result(f"  {finding}")
+        if bad:
+            console.note(f"push again with --replace: {', '.join(one.name for one in bad)}")
+    raise typer.Exit(1 if bad else 0)
+
+
+def _sized(bars: Progress, task: TaskID, size: int) -> None:
+    bars.update(task, total=size)
+
+
+@app.command()
+def remove(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    inventory: Inventory = None,
+    as_json: Json = False,
+) -> None:
+    """Remove a data set from the cluster, and the map from its ids to files.
+
+    Results of trainings stay, and so do computed features, which only images with the same content
+    can use. Nothing is removed while a job uses the data set.
+
+    Examples:
+        mammoctl data remove pilot
+    """
+    from rich.filesize import decimal
+
+    from mammoctl import cluster as clusters
+    from mammoctl import console
+    from mammoctl import inventory as inventories
+    from mammoctl.data import stored
+    from mammoctl.data.storage import Storage
+    from mammoctl.ssh import Nodes
+
+    with _interruptible(), Nodes(inventories.load(inventory)) as nodes:
+        deployment = clusters.read(nodes)
+        storage = Storage(nodes, deployment)
+        stored.require(storage, name)
+        about = stored.description(storage, name)
+        what = f"{about.get('images', '?')} images, {decimal(stored.size(about))}"
+        console.confirm(
+            f"remove the data set {name} ({what}) from {nodes.cluster.name}?",
+            yes=yes,
+            as_json=as_json,
+        )
+        stored.remove(nodes, deployment, name)
+    if as_json:
+        console.result_json({"schema": 1, "removed": name, "data": about})
+    else:
+        console.note(f"{name} is removed")
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mammoctl import completion
 from mammoctl.commands.submit import Inventory, Json, ResultsDir, option
 
 if TYPE_CHECKING:
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List, watch, end and resume the jobs of a cluster.")
 
 Job = Annotated[
-    str, typer.Argument(metavar="JOB", help="Id of a job, its last four digits, or `latest`.")
+    str,
+    typer.Argument(
+        metavar="JOB",
+        help="Id of a job, its last four digits, or `latest`.",
+        autocompletion=completion.jobs,
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -284,7 +290,11 @@ def logs(
 def kill(
     jobs: Annotated[
         list[str],
-        typer.Argument(metavar="JOB...", help="Ids, last four digits of ids, or `latest`."),
+        typer.Argument(
+            metavar="JOB...",
+            help="Ids, last four digits of ids, or `latest`.",
+            autocompletion=completion.jobs,
+        ),
     ],
     inventory: Inventory = None,
     as_json: Json = False,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl import completion
+
 if TYPE_CHECKING:
     from mammoctl.jobs.job import Job
     from mammoctl.jobs.settings import Options
@@ -14,7 +16,12 @@ if TYPE_CHECKING:
 
 Inventory = Annotated[
     str | None,
-    typer.Option("-i", "--inventory", help="Inventory: a path, or a name under ./inventory."),
+    typer.Option(
+        "-i",
+        "--inventory",
+        help="Inventory: a path, or a name under ./inventory.",
+        autocompletion=completion.inventories,
+    ),
 ]
 ResultsDir = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where the folder of the job is put.")
@@ -70,6 +77,7 @@ def submit(
             metavar="NAME",
             help="Data set. Default: the only one.",
             rich_help_panel=_TRAINING,
+            autocompletion=completion.data,
         ),
     ] = None,
     backbone: Annotated[

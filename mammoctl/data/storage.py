@@ -78,7 +78,7 @@ class Storage:
     def __init__(self, nodes: Nodes, deployment: ClusterFile) -> None:
         self._nodes = nodes
         self._master = nodes.cluster.master.name
-        self._user = account(nodes)
+        self.user = account(nodes)
         self.hdfs = deployment.storage.kind == "hdfs"
         self.paths = deployment.paths
 
@@ -130,7 +130,7 @@ class Storage:
         Raises:
             RemoteError: they failed; says so plainly when HDFS does not answer.
         """
-        result = self._nodes.run(self._master, line, sudo=self._user, check=False)
+        result = self._nodes.run(self._master, line, sudo=self.user, check=False)
         absent = missing and "No such file or directory" in result.stderr
         self._complain(result, check=check and not absent)
         return result
@@ -147,7 +147,7 @@ class Storage:
     def write(self, uri: str, content: bytes) -> None:
         """Write a small file."""
         result = self._nodes.run(
-            self._master, self.put_line(uri), sudo=self._user, input=content, check=False
+            self._master, self.put_line(uri), sudo=self.user, input=content, check=False
         )
         self._complain(result)
 
@@ -164,7 +164,7 @@ class Storage:
         def send() -> None:
             try:
                 result = self._nodes.stream(
-                    self._master, line, sink.pieces(), sudo=self._user, check=False
+                    self._master, line, sink.pieces(), sudo=self.user, check=False
                 )
                 self._complain(result)
             except BaseException as exc:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-SETTLE_S = 90.0
+SETTLE_S = 120.0
 """Seconds after which a job that began counts as having all the executors that it will get."""
 
 _PROXIES: Mapping[str, str] = {}
