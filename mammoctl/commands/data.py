@@ -239,7 +239,7 @@ def verify(
             for finding in verdict.findings:
                 console.result(f"  {finding}")
         if bad:
-            console.note(f"push again with --replace: {', '.join(one.name for one in bad)}")
+            console.note("mend: `mammoctl data remove NAME`, then push it again")
     raise typer.Exit(1 if bad else 0)
 
 

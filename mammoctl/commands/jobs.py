@@ -102,10 +102,11 @@ def list_(
             str(item["spec"].get("submitted_by", "")),
             _when(item["spec"].get("submitted_at")),
             _duration(item["state"]),
+            str(item["state"].get("reason") or ""),
         )
         for item in jobs
     ]
-    console.table("", ("job", "state", "what", "by", "submitted", "took"), rows)
+    console.table("", ("job", "state", "what", "by", "submitted", "took", "because"), rows)
 
 
 @app.command()
@@ -324,15 +325,17 @@ def kill(
 
 @app.command()
 def results(
-    job: Job,
+    job: Job = "latest",
     into: ResultsDir = Path("results"),
     inventory: Inventory = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch the results of a job (again).
+    """Fetch the results of a job (again); of the newest one unless another is named.
 
     Examples:
-        mammoctl jobs results latest --results ~/results
+        mammoctl results
+
+        mammoctl results ab12 --results ~/results
     """
     from mammoctl import console
     from mammoctl.errors import UsageError
@@ -402,3 +405,4 @@ def prune(
 def register(root: typer.Typer) -> None:
     """Add the group of commands."""
     root.add_typer(app, name="jobs")
+    root.command("results")(results)

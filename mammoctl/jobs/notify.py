@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mammoctl.inventory import Cluster
     from mammoctl.ssh import Nodes
 
+_STDERR = 2
 _MAIL = re.compile(r"(?:mailto:)?([^@\s/:]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+)")
 
 
@@ -138,7 +139,7 @@ def ended(cluster: Cluster, state: Mapping[str, Any], *, quiet: bool = True) -> 
             ["sh", "-c", command],
             env={**os.environ, **values},
             stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno(),
+            stdout=_STDERR,
             check=False,
         )
         if done.returncode:

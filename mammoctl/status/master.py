@@ -141,7 +141,7 @@ def _job(item: dict[str, Any]) -> Job:
     return Job(
         id=str(spec["id"]),
         state=str(state["state"]),
-        data=str(spec.get("data") or ""),
+        data=str(spec.get("data") or spec.get("script") or ""),
         submitted_at=spec.get("submitted_at"),
         started_at=state.get("started_at"),
         finished_at=state.get("finished_at"),

@@ -19,7 +19,7 @@ from mammoctl.jobs.remote.records import (
 )
 
 POLL = 1.0
-UNANSWERED_S = 60.0
+UNANSWERED_S = 120.0
 """Seconds that the Spark master may be silent while a job waits for its turn."""
 
 

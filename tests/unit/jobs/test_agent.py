@@ -312,3 +312,47 @@ def test_where_the_last_lines_begin(tmp_path: Path, text: bytes, lines: int, off
     path = tmp_path / "log"
     path.write_bytes(text)
     assert flow.tail_offset(path, lines) == offset
+
+
+def test_a_job_takes_its_turn_and_becomes_its_command(folder: Path, program: Path) -> None:
+    """The agent as the unit runs it, against a Spark master's page over HTTP."""
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    asked: list[str] = []
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            worker = {"state": "ALIVE", "cores": 2, "memory": 1024, "memoryused": 0}
+            used = 2 if len(asked) < 3 else 0
+            body = json.dumps({"workers": [{**worker, "coresused": used}]}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        needs = {
+            "page": f"http://127.0.0.1:{server.server_port}/json/",
+            **{"executors": 1, "cores": 2, "memory_mb": 512, "driver_mb": 1},
+        }
+        argv = ["/bin/sh", "-c", "echo it runs; cat state.json"]
+        (folder / "spec.json").write_text(json.dumps({"needs": needs, "argv": argv}))
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(program), "run", str(folder)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        server.shutdown()
+    assert asked == ["/json/"] * 3
+    first, _, rest = done.stdout.partition("\n")
+    assert first == "it runs"
+    assert json.loads(rest)["state"] == "running"
+    told = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in told] == ["queued", "began"]
+    assert told[0]["text"] == "it needs 1 x 2 cores and 512 MiB, there is room for 0"
