@@ -46,7 +46,7 @@ lint: ## ruff, mypy, yamllint, ansible-lint
 format: ## Format the Python code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-docs: ## Make the tables of docs/roles.md from the roles
+docs: ## Make the tables of docs/roles.md and docs/security.md from the roles
 	@$(BIN)/python scripts/role-docs
 
 lock: ## Resolve every dependency anew

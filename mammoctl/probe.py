@@ -15,6 +15,7 @@ from mammoctl.errors import MammoctlError
 from mammoctl.ssh import Nodes, require_all
 
 if TYPE_CHECKING:
+    from mammoctl.bundle import Bundle
     from mammoctl.bundle.interpreter import Interpreter
     from mammoctl.inventory import Cluster
 
@@ -161,7 +162,7 @@ def choose_target(
     Raises:
         NodesUnfit: hosts are unsupported or too different; every problem of every host is told.
     """
-    from mammoctl.bundle import interpreter, versions
+    from mammoctl.bundle import debian, interpreter, versions
 
     minors = versions.python_minors()
     pythons = {seen.python for seen in facts.values()}
@@ -191,10 +192,57 @@ def choose_target(
     first = next(iter(facts.values()))
     variants = tuple(sorted({"gpu" if seen.gpus else "cpu" for seen in facts.values()}))
     chosen = sources or Sources()
+    if debian.HOSTS in chosen.packages:
+        chosen = replace(chosen, packages=tuple(sorted({seen.release for seen in facts.values()})))
     if brought is None:
         return Target(first.python, first.arch, variants, chosen)
     chosen = replace(chosen, interpreter="managed", interpreter_sha256=brought.sha256)
     return Target(brought.python, first.arch, variants, chosen)
+
+
+def require_fit(
+    facts: Mapping[str, Facts],
+    bundle: Bundle,
+    *,
+    asking: Collection[str] = (),
+    room_mb: Mapping[str, int] | None = None,
+) -> None:
+    """Check that hosts can be installed from a bundle that is there already.
+
+    Args:
+        facts: what the hosts are.
+        bundle: the bundle.
+        asking: the hosts whose ``sudo`` gets a password.
+        room_mb: see `choose_target`.
+
+    Raises:
+        NodesUnfit: some cannot; every problem of every host is told.
+    """
+    from mammoctl.bundle import interpreter
+
+    target, problems = bundle.target, []
+    brought = interpreter.brought(bundle)
+    for name, seen in facts.items():
+        room = room_mb[name] if room_mb else role_settings.number({}, _ROOM)
+        found = [*_unfit(seen, room)]
+        found += [_SUDO_RS] if seen.sudo_rs and name in asking else []
+        found += _unfit_managed(seen, brought) if brought else []
+        if not brought and seen.python and seen.python != target.python:
+            found.append(f"Python {seen.python}: the bundle is for {target.python}")
+        if seen.arch in ARCHITECTURES and seen.arch != target.arch:
+            found.append(f"{seen.arch}: the bundle is for {target.arch}")
+        if (variant := "gpu" if seen.gpus else "cpu") not in target.variants:
+            found.append(
+                f"the bundle has no TensorFlow for it ({variant}: bundle create --variant)"
+            )
+        problems += [f"{name}: {text}" for text in found]
+    if problems:
+        raise NodesUnfit(
+            f"these hosts cannot be installed from bundle {bundle.key} ({target})",
+            details=problems,
+            hint="make one for them (mammoctl bundle create), or take them out of the inventory; "
+            "nothing has been changed",
+        )
 
 
 # Its prompt is not the one that Ansible before 2.21 waits for (issue 85837 of ansible/ansible), and

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SPARK_SOURCES = ("pypi", "archive", "file")
 HDFS_SOURCES = ("maven", "file")
+PACKAGE_SOURCES = ("apt", "bundle")
 _SHA512 = re.compile(r"[0-9a-f]{128}")
 
 
@@ -31,11 +32,14 @@ def sources(cluster: Cluster, extra: Mapping[str, Any]) -> Sources:
     """
     _hdfs(cluster, extra)
     url, sha512 = _spark(cluster, extra)
+    packages_of = _packages_of(cluster, extra)
     return Sources(
         sbt_repository=any(_is_on(value) for value in values(cluster, extra, "sbt_cache", True)),
         spark_url=url,
         spark_sha512=sha512,
         python_locks=_locks(cluster, extra),
+        packages=packages_of,
+        packages_extra=tuple(debian_packages(cluster, extra)) if packages_of else (),
     )
 
 
@@ -76,6 +80,40 @@ def packages(cluster: Cluster, extra: Mapping[str, Any]) -> list[str]:
             hint='such as python_extra_packages: ["xgboost", "polars<2"]',
         )
     return found
+
+
+def debian_packages(cluster: Cluster, extra: Mapping[str, Any]) -> list[str]:
+    """Return the Debian packages that the inventory names beside those that the roles default to.
+
+    They are in ``java_package``, ``common_extra_packages`` and any ``<role>_packages``.
+
+    Raises:
+        UsageError: a value is neither a name nor a list of names.
+    """
+    from mammoctl.bundle import debian
+
+    lists = ["common_extra_packages", "java_package", *debian.variables()]
+    found: set[str] = set()
+    for name in lists:
+        for value in values(cluster, extra, name):
+            names = [value] if isinstance(value, str) else value or []
+            if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+                raise UsageError(f"{name} is not a list of Debian packages", hint=f"{name}: [htop]")
+            found.update(one for one in names if one)
+    return sorted(found - debian.of_roles())
+
+
+def _packages_of(cluster: Cluster, extra: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return for which releases the bundle brings Debian packages."""
+    from mammoctl.bundle import debian
+
+    name = "common_packages_source"
+    for value in values(cluster, extra, name):
+        if str(value or PACKAGE_SOURCES[0]) not in PACKAGE_SOURCES:
+            raise UsageError(
+                f"{name} is {value!r}", hint=f"choose from {', '.join(PACKAGE_SOURCES)}"
+            )
+    return (debian.HOSTS,) if "bundle" in values(cluster, extra, name) else ()
 
 
 def _is_on(value: object) -> bool:

@@ -6,19 +6,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mammoctl.bundle.model import Artifact, Bundle, Target
+from mammoctl.bundle.sources import Sources
 from mammoctl.bundle.weights import Weights
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mammoctl.bundle.store import Store
 
-__all__ = ["Artifact", "Bundle", "Target", "Weights", "ensure_bundle", "ensure_weights"]
+__all__ = ["Artifact", "Bundle", "Sources", "Target", "Weights", "ensure_bundle", "ensure_weights"]
 
 
-def ensure_bundle(target: Target, *, progress: bool = True, store: Store | None = None) -> Bundle:
+def ensure_bundle(
+    target: Target,
+    *,
+    progress: bool = True,
+    store: Store | None = None,
+    mirrors: Mapping[str, str] | None = None,
+    update_packages: bool = False,
+) -> Bundle:
     """Return the bundle for ``target``; see :func:`mammoctl.bundle.resolve.ensure_bundle`."""
     from mammoctl.bundle import resolve
 
-    return resolve.ensure_bundle(target, progress=progress, store=store)
+    return resolve.ensure_bundle(
+        target, progress=progress, store=store, mirrors=mirrors, update_packages=update_packages
+    )
 
 
 def ensure_weights(

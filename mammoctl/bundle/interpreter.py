@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from mammoctl.bundle import download, versions
 from mammoctl.bundle.fetch import Job
-from mammoctl.bundle.model import Target
+from mammoctl.bundle.model import Bundle, Target
 from mammoctl.bundle.process import Runner
 from mammoctl.bundle.store import Store, Stored, sha256_of
 from mammoctl.errors import BundleError, UsageError
@@ -112,6 +112,17 @@ def pinned() -> Interpreter:
     return Interpreter(version.rpartition(".")[0], arches, managed["glibc"])
 
 
+def brought(bundle: Bundle) -> Interpreter | None:
+    """Return the managed interpreter that a bundle brings, or None."""
+    if bundle.target.sources.interpreter != "managed":
+        return None
+    file = next(file for file in bundle.files if file.kind == KIND)
+    found = _own(file.name, file.sha256)
+    return found or Interpreter(
+        bundle.target.python, (bundle.target.arch,), pinned().glibc, file.sha256
+    )
+
+
 def _pin(arch: str) -> tuple[str, str]:
     """Return name and checksum of the pinned archive for ``arch``."""
     managed = versions.load()["python"]["managed"]
@@ -132,7 +143,8 @@ def adopt(store: Store, path: Path) -> Interpreter:
     if not path.is_file():
         raise UsageError(f"there is no archive of an interpreter at {path}", hint=_CHOICES)
     sha256 = sha256_of(path)
-    if (there := store.get(sha256)) is not None and (known := _from_name(there)) is not None:
+    there = store.get(sha256)
+    if there is not None and (known := _own(there.name, sha256)) is not None:
         return known
     found = inspect(path, sha256)
     store.require_space(path.stat().st_size)
@@ -145,9 +157,9 @@ def adopt(store: Store, path: Path) -> Interpreter:
     return found
 
 
-def _from_name(file: Stored) -> Interpreter | None:
-    match = re.fullmatch(r"cpython-(3\.\d+)-(\w+)-glibc(2\.\d+)\.tar\.gz", file.name)
-    return Interpreter(match[1], (match[2],), match[3], file.sha256) if match else None
+def _own(name: str, sha256: str) -> Interpreter | None:
+    match = re.fullmatch(r"cpython-(3\.\d+)-(\w+)-glibc(2\.\d+)\.tar\.gz", name)
+    return Interpreter(match[1], (match[2],), match[3], sha256) if match else None
 
 
 def inspect(path: Path, sha256: str) -> Interpreter:

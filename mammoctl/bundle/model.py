@@ -15,6 +15,7 @@ from mammoctl.errors import UsageError
 
 ARCHITECTURES = ("x86_64", "aarch64")
 VARIANTS = ("cpu", "gpu")
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Target:
 
     def __str__(self) -> str:
         managed = " (managed)" if self.sources.interpreter == "managed" else ""
-        return f"Python {self.python}{managed}, {self.arch}, {'+'.join(self.variants)}"
+        packages = f", packages of {'+'.join(named)}" if (named := self.sources.packages) else ""
+        return f"Python {self.python}{managed}, {self.arch}, {'+'.join(self.variants)}{packages}"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Artifact:
         size: bytes.
         path: relative to the store: ``<sha256>/<name>``.
         variants: the variants whose nodes need the file.
+        releases: the releases whose nodes need the file; empty for all.
     """
 
     kind: str
@@ -73,6 +76,7 @@ class Artifact:
     size: int
     path: str
     variants: tuple[str, ...]
+    releases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,31 @@ class Bundle:
 
 def content_key(files: Sequence[Artifact]) -> str:
     """Return the key that names the content: the same files give the same key, in any order."""
-    lines = sorted(f"{f.kind} {f.sha256} {f.name} {'+'.join(f.variants)}\n" for f in files)
+    lines = sorted(" ".join(_identity(file)) + "\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def parse(data: dict[str, Any], path: Path) -> Bundle:
+    """Return the bundle of a record.
+
+    Raises:
+        ValueError, KeyError, TypeError, UsageError: it is not one.
+    """
+    files = tuple(_file_from_json(file) for file in data["files"])
+    by_sum = {file.sha256: file for file in files}
+    return Bundle(
+        key=data["key"],
+        path=path,
+        store=Path(data["store"]),
+        target=_target_from_json(data["target"]),
+        requirements={v: by_sum[r["sha256"]] for v, r in data["requirements"].items()},
+        files=files,
+    )
+
+
+def _identity(file: Artifact) -> list[str]:
+    parts = [file.kind, file.sha256, file.name, "+".join(file.variants)]
+    return [*parts, "+".join(file.releases)] if file.releases else parts
 
 
 def to_json(bundle: Bundle) -> dict[str, Any]:
@@ -111,7 +138,7 @@ def to_json(bundle: Bundle) -> dict[str, Any]:
     from mammoctl import __version__
 
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "key": bundle.key,
         "mammoctl": __version__,
         "target": _target_to_json(bundle.target),
@@ -120,7 +147,7 @@ def to_json(bundle: Bundle) -> dict[str, Any]:
             variant: {"name": file.name, "sha256": file.sha256, "path": file.path}
             for variant, file in bundle.requirements.items()
         },
-        "files": [asdict(file) | {"variants": list(file.variants)} for file in bundle.files],
+        "files": [_file_to_json(file) for file in bundle.files],
     }
 
 
@@ -132,24 +159,25 @@ def from_json(path: Path) -> Bundle:
     """
     try:
         data = json.loads(path.read_text())
-        if data["schema"] != 1:
+        if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']}")
-        files = tuple(
-            Artifact(**(file | {"variants": tuple(file["variants"])})) for file in data["files"]
-        )
-        by_sum = {file.sha256: file for file in files}
-        return Bundle(
-            key=data["key"],
-            path=path,
-            store=Path(data["store"]),
-            target=_target_from_json(data["target"]),
-            requirements={v: by_sum[r["sha256"]] for v, r in data["requirements"].items()},
-            files=files,
-        )
+        return parse(data, path)
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise UsageError(
             f"cannot read the bundle's record {path}: {exc}", hint="run `mammoctl bundle create`"
         ) from exc
+
+
+def _file_to_json(file: Artifact) -> dict[str, Any]:
+    data = asdict(file) | {"variants": list(file.variants), "releases": list(file.releases)}
+    if not file.releases:
+        del data["releases"]
+    return data
+
+
+def _file_from_json(data: dict[str, Any]) -> Artifact:
+    lists = {name: tuple(data.get(name, ())) for name in ("variants", "releases")}
+    return Artifact(**(data | lists))
 
 
 def _target_to_json(target: Target) -> dict[str, Any]:

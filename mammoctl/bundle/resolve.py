@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mammoctl import console, paths
-from mammoctl.bundle import environment, fetch, locks, parts, pyspark, versions
+from mammoctl.bundle import debian, environment, fetch, locks, parts, pyspark, versions
 from mammoctl.bundle.locks import Pin
 from mammoctl.bundle.model import Artifact, Bundle, Target, content_key, from_json, to_json
 from mammoctl.bundle.store import Store, Stored, human, write_atomically
@@ -17,7 +18,14 @@ from mammoctl.errors import BundleError, Interrupted, UsageError
 _BUILD_SPACE = 3
 
 
-def ensure_bundle(target: Target, *, progress: bool = True, store: Store | None = None) -> Bundle:
+def ensure_bundle(
+    target: Target,
+    *,
+    progress: bool = True,
+    store: Store | None = None,
+    mirrors: Mapping[str, str] | None = None,
+    update_packages: bool = False,
+) -> Bundle:
     """Return the bundle for ``target``, fetching and building only what the store lacks.
 
     With everything there it takes no network and a fraction of a second. Concurrent runs wait for
@@ -27,6 +35,8 @@ def ensure_bundle(target: Target, *, progress: bool = True, store: Store | None 
         target: what the nodes are.
         progress: show a bar on a terminal and plain lines elsewhere.
         store: the store; by default the one in mammoctl's cache folder.
+        mirrors: archive of Debian packages -> its address (:func:`mammoctl.bundle.apt.mirrors`).
+        update_packages: resolve Debian packages anew, although they were before.
 
     Raises:
         UsageError: there is no locked environment for the target.
@@ -40,10 +50,12 @@ def ensure_bundle(target: Target, *, progress: bool = True, store: Store | None 
         )
     pins = _pins(target)
     try:
-        files = _collect(store, target, pins)
+        files = None if update_packages else _collect(store, target, pins)
         if files is None:
+            anew = target.sources.packages if update_packages else ()
             with store.writing() as scratch:
-                _fill(store, target, pins, scratch, show=progress)
+                lacking = _lacking(store, target, pins, mirrors or {}, anew)
+                _fill(store, target, pins, scratch, lacking, show=progress)
                 files = _collect(store, target, pins)
         if files is None:
             raise BundleError(
@@ -72,7 +84,7 @@ def require_room(target: Target, store: Store | None = None) -> None:
     """
     store = store or Store()
     pins = _pins(target)
-    missing, jobs = _lacking(store, target, pins)
+    missing, jobs = _lacking(store, target, pins, {})
     unpacked = _unpacked(store, target, pins)
     if missing or jobs or unpacked:
         store.require_space(_space(missing, jobs, unpacked))
@@ -109,11 +121,13 @@ def _collect(
     store: Store, target: Target, pins: dict[str, list[Pin]]
 ) -> tuple[dict[str, Artifact], list[Artifact]] | None:
     """Return the requirements and all files, or None as soon as one is missing."""
-    found: dict[str, tuple[str, Stored, list[str]]] = {}
+    found: dict[str, tuple[str, Stored, list[str], list[str]]] = {}
     requirements: dict[str, Artifact] = {}
 
-    def use(kind: str, stored: Stored, variants: Sequence[str]) -> None:
-        found.setdefault(stored.sha256, (kind, stored, []))[2].extend(variants)
+    def use(kind: str, stored: Stored, variants: Sequence[str], release: str = "") -> None:
+        entry = found.setdefault(stored.sha256, (kind, stored, [], []))
+        entry[2].extend(name for name in variants if name not in entry[2])
+        entry[3].extend([release] if release else [])
 
     for variant, wanted in pins.items():
         text = _requirements(store, variant, wanted)
@@ -128,11 +142,21 @@ def _collect(
         if other is None:
             return None
         use(part.KIND, other, part.variants(target))
+    for release in target.sources.packages:
+        packages = debian.files(store, target, release)
+        if packages is None:
+            return None
+        use(debian.INDEX_KIND, packages[0], target.variants, release)
+        for package in packages[1]:
+            use(debian.KIND, package, target.variants, release)
     return requirements, [_artifact(*entry) for entry in found.values()]
 
 
-def _artifact(kind: str, stored: Stored, variants: Sequence[str]) -> Artifact:
-    return Artifact(kind, stored.name, stored.sha256, stored.size, stored.relative, tuple(variants))
+def _artifact(
+    kind: str, stored: Stored, variants: Sequence[str], releases: Sequence[str] = ()
+) -> Artifact:
+    where = stored.name, stored.sha256, stored.size, stored.relative
+    return Artifact(kind, *where, tuple(variants), tuple(releases))
 
 
 def _requirements(store: Store, variant: str, pins: Sequence[Pin]) -> Stored | None:
@@ -160,14 +184,25 @@ def _pins(target: Target) -> dict[str, list[Pin]]:
 
 
 def _lacking(
-    store: Store, target: Target, pins: dict[str, list[Pin]]
+    store: Store,
+    target: Target,
+    pins: dict[str, list[Pin]],
+    mirrors: Mapping[str, str],
+    anew: Sequence[str] = (),
 ) -> tuple[list[Pin], list[fetch.Job]]:
-    """Return what the store lacks: pins, and the jobs for the other parts."""
+    """Return what the store lacks: pins, and the jobs for the other parts.
+
+    Releases in ``anew`` are resolved again although they were before.
+    """
     wanted = {pin.sha256: pin for variant in pins.values() for pin in variant}
     some = next(iter(pins.values()))
     missing = [pin for pin in wanted.values() if _stored(store, pin, some) is None]
     lacking = [part for part in parts.wanted(target) if part.stored(store, target) is None]
-    return missing, [part.job(store, target) for part in lacking]
+    jobs = [part.job(store, target) for part in lacking]
+    for release in target.sources.packages:
+        if release in anew or debian.files(store, target, release) is None:
+            jobs.append(debian.job(store, target, release, mirrors))
+    return missing, jobs
 
 
 def _unpacked(store: Store, target: Target, pins: dict[str, list[Pin]]) -> dict[str, list[Pin]]:
@@ -191,11 +226,17 @@ def _space(
 
 
 def _fill(
-    store: Store, target: Target, pins: dict[str, list[Pin]], scratch: Path, *, show: bool
+    store: Store,
+    target: Target,
+    pins: dict[str, list[Pin]],
+    scratch: Path,
+    lacking: tuple[list[Pin], list[fetch.Job]],
+    *,
+    show: bool,
 ) -> None:
     """Fetch and build what is missing."""
     some = next(iter(pins.values()))
-    missing, extra = _lacking(store, target, pins)
+    missing, extra = lacking
     sources = [pin for pin in missing if pin.is_source]
     wheels = [pin for pin in missing if not pin.is_source]
     total = sum(pin.size for pin in missing) + sum(job.size for job in extra)
@@ -241,11 +282,15 @@ def _record(
     store: Store, target: Target, files: tuple[dict[str, Artifact], list[Artifact]]
 ) -> Bundle:
     requirements, artifacts = files
-    key = content_key(artifacts)
-    path = bundles_dir() / key / "bundle.json"
     artifacts.sort(key=lambda f: (f.kind, f.name))
-    bundle = Bundle(key, path, store.root, target, requirements, tuple(artifacts))
+    key, ordered = content_key(artifacts), tuple(artifacts)
+    return remember(Bundle(key, bundles_dir(), store.root, target, requirements, ordered))
+
+
+def remember(bundle: Bundle) -> Bundle:
+    """Write the record of a bundle whose files are in the store; return it with its place."""
+    bundle = replace(bundle, path=bundles_dir() / bundle.key / "bundle.json")
     text = json.dumps(to_json(bundle), indent=1) + "\n"
-    if not path.is_file() or path.read_text() != text:
-        write_atomically(path, text)
+    if not bundle.path.is_file() or bundle.path.read_text() != text:
+        write_atomically(bundle.path, text)
     return bundle

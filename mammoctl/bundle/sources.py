@@ -19,6 +19,10 @@ class Sources:
         spark_sha512: the tarball that Spark comes from; empty for the engine inside ``pyspark``.
         spark_url: where that tarball is downloaded from; empty for a file of the control machine.
         python_locks: the folder of the locks with the team's own packages; empty for the project's.
+        packages: the releases whose Debian packages the bundle brings, such as ``debian12``;
+            ``hosts`` stands for those that the hosts turn out to run. Nodes of no release named
+            take them from their own package sources.
+        packages_extra: further Debian packages, beside those that the roles need.
     """
 
     interpreter: str = "system"
@@ -27,6 +31,8 @@ class Sources:
     spark_sha512: str = ""
     spark_url: str = ""
     python_locks: str = ""
+    packages: tuple[str, ...] = ()
+    packages_extra: tuple[str, ...] = ()
 
 
 def to_json(sources: Sources) -> dict[str, Any]:

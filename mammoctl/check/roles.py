@@ -27,11 +27,11 @@ def description(target: Target, glibc: str) -> dict[str, Any]:
         target: what it will be made for.
         glibc: the oldest C library that its managed Python runs on, if it has one.
     """
-    from mammoctl.bundle import environment, parts
+    from mammoctl.bundle import debian, environment, parts
 
     served = {part.KIND: part.variants(target) for part in parts.wanted(target)}
     served[environment.KIND] = target.variants
-    files = [
+    files: list[dict[str, Any]] = [
         {
             "kind": kind,
             "name": f"{kind}-glibc{glibc}",
@@ -39,6 +39,11 @@ def description(target: Target, glibc: str) -> dict[str, Any]:
             "variants": list(variants),
         }
         for kind, variants in served.items()
+    ]
+    files += [
+        {"kind": debian.KIND, "name": f"{name}_0_all.deb", "releases": [release]}
+        for release in target.sources.packages
+        for name in debian.wanted(release, target.sources.packages_extra)
     ]
     return {
         "schema": 1,

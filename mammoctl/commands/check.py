@@ -10,6 +10,7 @@ from mammoctl.commands.services import Inventory
 
 if TYPE_CHECKING:
     from mammoctl.check.run import Report
+    from mammoctl.inventory import Cluster
 
 
 def check(
@@ -19,6 +20,10 @@ def check(
         list[str] | None,
         typer.Option("--extra-vars", "-e", metavar="KEY=VALUE|@FILE", help="Override a variable."),
     ] = None,
+    security: Annotated[
+        bool,
+        typer.Option("--security", help="Compare a running cluster with docs/security.md instead."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the findings as JSON on standard output.")
     ] = False,
@@ -27,6 +32,9 @@ def check(
 
     Login, sudo, system, Python, disk, memory, clocks, names, ports, the network between the
     nodes, package sources and locks, GPUs, room for the bundle. Each finding with its mend.
+
+    With --security, on a cluster that runs: sockets, confinement of services, modes of files and
+    keys, the guard's rules, host keys, ages of secrets.
 
     Exit code: 0 nothing is in the way, 1 something is, 2 no such inventory.
 
@@ -41,6 +49,9 @@ def check(
     from mammoctl.ssh import Nodes
 
     cluster = inventories.load(inventory)
+    if security:
+        _security(cluster, as_json=as_json)
+        return
     console.step(f"Looking at {', '.join(cluster.hosts)}")
     with Nodes(cluster) as nodes:
         report = run(nodes, extra_vars or [])
@@ -49,6 +60,31 @@ def check(
     else:
         _show(report)
     if not report.ok:
+        raise typer.Exit(1)
+
+
+def _security(cluster: Cluster, *, as_json: bool) -> None:
+    from mammoctl import console, findings
+    from mammoctl.check import security
+    from mammoctl.ssh import Nodes
+
+    console.step(f"Looking at {', '.join(cluster.hosts)}")
+    with Nodes(cluster) as nodes:
+        found = security.check(nodes)
+    grave = sum(one.grave for one in found)
+    if as_json:
+        told = [one.as_json() for one in found]
+        console.result_json({"cluster": cluster.name, "ok": not grave, "findings": told})
+    else:
+        for line in findings.lines(one for one in found if one.grave):
+            console.result(line)
+        if remarks := [one for one in found if not one.grave]:
+            console.result("not wrong, but worth knowing:")
+            for line in findings.lines(remarks):
+                console.result(f"  {line}")
+        differs = f"{grave} difference{'s' * (grave > 1)} from" if grave else "as in"
+        console.result(f"{cluster.name}: {differs} docs/security.md; nothing was changed")
+    if grave:
         raise typer.Exit(1)
 
 

@@ -84,13 +84,20 @@ def up(
     subnet: Annotated[
         str | None, typer.Option("--subnet", help="Private network of the lab [10.177.33.0/24].")
     ] = None,
+    closed: Annotated[
+        bool | None,
+        typer.Option(
+            "--closed/--open",
+            help="Closed: the nodes reach each other alone; what they send elsewhere is counted.",
+        ),
+    ] = None,
 ) -> None:
     """Bring the lab up, or what is missing of it, and write inventory/NAME."""
     from mammoctl.lab import lab, system
     from mammoctl.lab.plan import Request
 
     system.require_root("mammoctl lab up")
-    request = Request(name, nodes, image, mirror, memory, cpus, subnet)
+    request = Request(name, nodes, image, mirror, memory, cpus, subnet, closed)
     with _interruptible():
         lab.up(request, Path("inventory") / name)
 
@@ -124,6 +131,11 @@ def status(
     title = f"lab {name}, {there.subnet}" + ("" if there.complete else " (lab up has not ended)")
     console.table(title, report.COLUMNS, report.rows(found))
     console.result("snapshots: " + (", ".join(there.snapshots) or "none"))
+    if (outside := found["outside"]) is not None:
+        console.result(
+            f"closed: {outside['forwarded']} packets to other networks rejected, "
+            f"{outside['control_machine']} to this machine"
+        )
     for folder in there.inventories:
         console.result(f"inventory: {folder}")
 

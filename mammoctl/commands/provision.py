@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,14 @@ def provision(
         typer.Option(
             "--inventory", "-i", metavar="NAME|PATH",
             help="Inventory: a name under ./inventory, a folder or a file.",
+        ),
+    ] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            "--bundle", metavar="KEY|FILE",
+            help="A bundle of `mammoctl bundle create`, or where one was written: nothing is "
+            "fetched from outside.",
         ),
     ] = None,
     check: Annotated[
@@ -51,7 +60,7 @@ def provision(
 
     began = time.monotonic()
     cluster = inventories.load(inventory)
-    facts, target, prepared = prepare(cluster, extra_vars or [], progress=not as_json)
+    facts, target, prepared = prepare(cluster, extra_vars or [], bundle, progress=not as_json)
     looked = time.monotonic() - began
     result = run_playbook(
         "provision",
@@ -82,23 +91,40 @@ def provision(
 
 
 def prepare(
-    cluster: Cluster, extra_vars: list[str], *, progress: bool
+    cluster: Cluster, extra_vars: list[str], given: str | None = None, *, progress: bool
 ) -> tuple[dict[str, Facts], Target, Bundle]:
     """Look at the hosts, decide what they get, and have it here.
 
     Args:
         cluster: the hosts.
         extra_vars: values for ``-e``, as the user wrote them.
+        given: the bundle that the user names, by its key or where it lies; made here otherwise.
         progress: show a bar on a terminal and plain lines elsewhere.
 
     Raises:
         MammoctlError: hosts cannot be reached or cannot be nodes, or something cannot be had.
     """
     from mammoctl import become, bundle, console, probe, python_runtime, sourcing
-    from mammoctl.ansible import extra_vars as given
+    from mammoctl.ansible import extra_vars as variables
+    from mammoctl.bundle import carried
     from mammoctl.ssh import Nodes
 
-    extra = given.read(extra_vars)
+    extra = variables.read(extra_vars)
+    if given is not None:
+        named = carried.named(given)
+        console.step(f"Looking at {', '.join(cluster.hosts)}")
+        with Nodes(cluster) as nodes:
+            facts = probe.probe(nodes, extra)
+        probe.require_fit(
+            facts,
+            named,
+            asking=become.asking(cluster),
+            room_mb=probe.room_needed(cluster, extra),
+        )
+        if carried.is_file(given):
+            console.step(f"Taking the bundle {given} in ({named.target})")
+            named = carried.opened(Path(given))
+        return facts, named.target, named
     wanted = python_runtime.wish(cluster, extra)
     managed = python_runtime.managed(wanted)
     sources = sourcing.sources(cluster, extra)

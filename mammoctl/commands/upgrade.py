@@ -33,8 +33,9 @@ def upgrade(
     key: Annotated[
         str | None,
         typer.Option(
-            "--bundle", metavar="KEY",
-            help="A bundle of `mammoctl bundle show`; by default what this mammoctl's locks say.",
+            "--bundle", metavar="KEY|FILE",
+            help="A bundle of `mammoctl bundle show`, or where one was written; by default what "
+            "this mammoctl's locks say.",
         ),
     ] = None,
     rollback: Annotated[
@@ -127,19 +128,12 @@ def upgrade(
 def _prepared(
     cluster: Cluster, key: str | None, extra_vars: list[str], *, progress: bool
 ) -> Bundle:
-    from mammoctl.bundle import resolve
+    from mammoctl.bundle import carried
     from mammoctl.commands.provision import prepare
-    from mammoctl.errors import UsageError
 
-    if key is None:
-        return prepare(cluster, extra_vars, progress=progress)[2]
-    found = resolve.recorded(key)
-    if len(found) > 1:
-        raise UsageError(
-            f"several bundles begin with {key}: {', '.join(bundle.key for bundle in found)}",
-            hint="give more of its digits",
-        )
-    return found[0]
+    if key is None or carried.is_file(key):
+        return prepare(cluster, extra_vars, key, progress=progress)[2]
+    return carried.named(key)
 
 
 def changes(before: str, after: str) -> list[tuple[str, str, str]]:

@@ -124,8 +124,11 @@ def _default_mtu() -> int:
 def rules(state: LabState) -> str:
     """Render the lab's nftables table.
 
-    Nodes reach the outside by masquerading; nothing from outside reaches the nodes.
+    Nodes reach the outside by masquerading; nothing from outside reaches the nodes. Those of a
+    closed lab reach each other alone: what they send elsewhere is counted and rejected.
     """
+    if state.closed:
+        return _closed_rules(state)
     return f"""
 table ip {state.table} {{
   chain postrouting {{
@@ -138,6 +141,50 @@ table ip {state.table} {{
   }}
 }}
 """
+
+
+def _closed_rules(state: LabState) -> str:
+    # Before the chains of other people, so that nothing goes uncounted.
+    return f"""
+table ip {state.table} {{
+  counter forwarded {{ }}
+  counter asked {{ }}
+  chain forward {{
+    type filter hook forward priority -10; policy accept;
+    iifname "{state.bridge}" oifname != "{state.bridge}" counter name forwarded reject
+    oifname "{state.bridge}" iifname != "{state.bridge}" drop
+  }}
+  chain input {{
+    type filter hook input priority -10; policy accept;
+    iifname "{state.bridge}" ct state != {{ established, related }} counter name asked reject
+  }}
+}}
+"""
+
+
+def outside(state: LabState) -> dict[str, int] | None:
+    """Return the packets that the nodes of a closed lab sent elsewhere since it was started.
+
+    ``forwarded``: to other networks, name servers and time servers among them; ``control_machine``:
+    to the control machine, other than answers. None for a lab that is not closed or not up.
+    """
+    if not state.closed:
+        return None
+    text = run(["nft", "-j", "list", "counters", "table", "ip", state.table], check=False)
+    return counted(text)
+
+
+def counted(nft_json: str) -> dict[str, int] | None:
+    """Read the output of ``nft -j list counters`` (pure)."""
+    counters = [
+        item["counter"]
+        for item in json.loads(nft_json or "{}").get("nftables", [])
+        if "counter" in item
+    ]
+    packets = {counter["name"]: int(counter["packets"]) for counter in counters}
+    if not {"forwarded", "asked"} <= set(packets):
+        return None
+    return {"forwarded": packets["forwarded"], "control_machine": packets["asked"]}
 
 
 def netns(state: LabState, node: NodeState) -> Path:
@@ -163,7 +210,8 @@ def up(state: LabState) -> None:
     run(["nft", "-f", "-"], stdin=remove + rules(state))
     for node in state.nodes:
         _cable(state, node, prefix, mtu)
-    for chain in dropping_chains(run(["nft", "-j", "list", "chains"], check=False)):
+    others = "" if state.closed else run(["nft", "-j", "list", "chains"], check=False)
+    for chain in dropping_chains(others):
         console.warn(
             f"this machine drops forwarded packets ({chain}): the nodes may not reach the outside; "
             f"let {state.subnet} through there (with Docker: chain DOCKER-USER)"

@@ -19,6 +19,7 @@ class Request:
     memory: str | None = None
     cpus: str | None = None
     subnet: str | None = None
+    closed: bool | None = None
 
 
 def plan(request: Request) -> LabState:
@@ -50,7 +51,8 @@ def plan(request: Request) -> LabState:
         )
         for n, own in enumerate(limits.assign_cores(cpus, cores))
     ]
-    return LabState(name, str(subnet), gateway, request.mirror or "", nodes)
+    closed = bool(request.closed)
+    return LabState(name, str(subnet), gateway, request.mirror or "", nodes, closed=closed)
 
 
 def completed(request: Request, there: LabState) -> Request:
@@ -65,6 +67,7 @@ def completed(request: Request, there: LabState) -> Request:
         request.memory or ",".join(str(one.memory_mb) for one in there.nodes),
         request.cpus or ",".join(str(one.cpus) for one in there.nodes),
         request.subnet or there.subnet,
+        there.closed if request.closed is None else request.closed,
     )
 
 
@@ -79,6 +82,7 @@ def differences(request: Request, there: LabState) -> list[str]:
     wanted = plan(completed(request, there))
     pairs: list[tuple[str, object, object]] = [
         ("--subnet", wanted.subnet, there.subnet),
+        ("--closed", wanted.closed, there.closed),
         ("--mirror", wanted.mirror or "default", there.mirror or "default"),
     ]
     for new, old in zip(wanted.nodes, there.nodes, strict=True):

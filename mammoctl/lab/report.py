@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mammoctl.lab import cgroups, node, remote
+from mammoctl.lab import cgroups, network, node, remote
 from mammoctl.lab.state import LabState, NodeState
 
 COLUMNS = ("node", "address", "image", "state", "memory MiB", "cores")
@@ -43,6 +43,8 @@ def describe(state: LabState) -> dict[str, Any]:
         "subnet": state.subnet,
         "bridge": state.bridge,
         "gateway": state.gateway,
+        "closed": state.closed,
+        "outside": network.outside(state),
         "nodes": nodes,
         "snapshots": list(state.snapshots),
         "inventories": state.inventories,

@@ -12,6 +12,8 @@ from mammoctl.errors import LabError
 from mammoctl.lab.state import LabState, NodeState
 from mammoctl.lab.system import run
 
+# Of a closed lab: an address kept for documents (RFC 5737), so that every question leaves the node.
+_NOBODY = "192.0.2.53"
 _EXTRA_CA = Path("/usr/local/share/ca-certificates")
 
 
@@ -84,7 +86,13 @@ def prepare(state: LabState, node: NodeState, public_key: str) -> None:
     machine_id = base / "etc/machine-id"
     if not machine_id.exists() or not machine_id.read_text().strip():
         machine_id.write_text(uuid.uuid4().hex + "\n")
-    _write_resolver(base / "etc/resolv.conf")
+    if state.closed:
+        (base / "etc/resolv.conf").write_text(f"nameserver {_NOBODY}\noptions attempts:1\n")
+        # As Debian's installer leaves it: else each sudo asks the name server for its own host.
+        if not (hosts := base / "etc/hosts").exists():
+            hosts.write_text(f"127.0.0.1\tlocalhost\n127.0.1.1\t{node.name}\n")
+    else:
+        _write_resolver(base / "etc/resolv.conf")
     _write_certificates(base)
     ssh = base / "home/admin/.ssh"
     ssh.mkdir(mode=0o700, exist_ok=True)

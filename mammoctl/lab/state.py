@@ -69,7 +69,7 @@ class LabState:
 
     ``snapshots`` maps a name to the layers of each node, the lowest first. ``network`` says that
     the network may exist, ``complete`` that ``lab up`` has reached its end once, ``pending`` which
-    snapshot command has not.
+    snapshot command has not, ``closed`` that the nodes reach nothing but each other.
     """
 
     name: str
@@ -82,6 +82,7 @@ class LabState:
     network: bool = False
     complete: bool = False
     pending: str = ""
+    closed: bool = False
     schema: int = SCHEMA
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,6 +189,23 @@ def wait_until(check: Any, *, seconds: float, every: float = 2) -> None:
             return
         time.sleep(every)
     pytest.fail(f"not so after {seconds} s: {check.__doc__ or check}")
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pack an interpreter of this machine; skip where there is none that can be packed."""
+    if not shutil.which("patchelf"):
+        pytest.skip("patchelf is not installed: scripts/bootstrap dev installs it")
+    given = os.environ.get("MAMMOCTL_TEST_INTERPRETER")
+    own = sorted(Path.home().glob(".pyenv/versions/3.1[123].*/bin/python3.1[123]"))
+    preferred = [path for path in own if path.name == "python3.12"] + own
+    if not given and not preferred:
+        pytest.skip("no interpreter built from source here; name one in MAMMOCTL_TEST_INTERPRETER")
+    target = tmp_path_factory.mktemp("interpreter") / "python.tar.gz"
+    argv = [REPO / "scripts" / "interpreter-archive", given or preferred[0], "-o", target]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return target
 
 
 @pytest.fixture(scope="session")

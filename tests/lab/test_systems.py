@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ from mammoctl.ansible import control
 from mammoctl.errors import LabError
 from mammoctl.lab import image
 
-from .conftest import REPO, Cli
+from .conftest import Cli
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
@@ -73,23 +70,6 @@ def lab(cli: Cli, name: str, subnet: str, images: str) -> Iterator[Cluster]:
         yield Cluster(cli, name)
     finally:
         cli("lab", "down", "--name", name)
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pack an interpreter of this machine; skip where there is none that can be packed."""
-    if not shutil.which("patchelf"):
-        pytest.skip("patchelf is not installed: scripts/bootstrap dev installs it")
-    given = os.environ.get("MAMMOCTL_TEST_INTERPRETER")
-    own = sorted(Path.home().glob(".pyenv/versions/3.1[123].*/bin/python3.1[123]"))
-    preferred = [path for path in own if path.name == "python3.12"] + own
-    if not given and not preferred:
-        pytest.skip("no interpreter built from source here; name one in MAMMOCTL_TEST_INTERPRETER")
-    target = tmp_path_factory.mktemp("interpreter") / "python.tar.gz"
-    argv = [REPO / "scripts" / "interpreter-archive", given or preferred[0], "-o", target]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return target
 
 
 @pytest.fixture(scope="module")

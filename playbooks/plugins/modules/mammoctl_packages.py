@@ -29,6 +29,12 @@ options:
       - Held packages of these names move with it, and are held again.
     type: str
     default: ""
+  index:
+    description:
+      - An index of packages in the node's store (C(Packages)); only what it lists is installed then.
+      - apt has it for this one call. The node's own sources, lists and caches are neither asked nor changed.
+    type: path
+    default: ""
   lists_valid_s: {description: Age in seconds up to which package lists are good., type: int, default: 3600}
   lock_timeout_s: {description: Seconds to wait for another apt., type: int, default: 300}
 """
@@ -41,9 +47,12 @@ EXAMPLES = r"""
 
 import fcntl
 import glob
+import hashlib
 import os
 import re
+import shutil
 import struct
+import tempfile
 import time
 from contextlib import contextmanager
 
@@ -152,6 +161,57 @@ def lists_age_s():
     return time.time() - newest
 
 
+def configuration(index, folder):
+    """Return what apt is told so that an index in the store is its only source (pure).
+
+    Args:
+        index: STORE/SHA256/Packages; the places of the files that it lists are relative to STORE.
+        folder: an empty folder for the lists.
+    """
+    return (
+        'Dir::Etc::SourceList "%(at)s/index.list";\nDir::Etc::SourceParts "%(at)s/none";\n'
+        'Dir::State::Lists "%(at)s/lists";\nDir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n'
+        'Acquire::Languages "none";\n'
+        # What else runs after an update would take the node's own lists for fresh.
+        "#clear APT::Update;\n"
+    ) % {"at": folder}, "deb [trusted=yes] file:%s %s/\n" % (
+        os.path.dirname(os.path.dirname(index)),
+        os.path.basename(os.path.dirname(index)),
+    )
+
+
+@contextmanager
+def only_source(module, index):
+    """Yield the arguments that make an index of the store apt's only source; nothing of it stays.
+
+    Every file got there after its sum was compared; apt compares those of the packages once more, with the index.
+    """
+    if not index:
+        yield []
+        return
+    with open(index, "rb") as stream:
+        actual = hashlib.sha256(stream.read()).hexdigest()
+    if os.path.basename(os.path.dirname(index)) != actual:
+        module.fail_json(
+            msg="%s has been changed on the node. Remove the folder it is in, then run this again." % index
+        )
+    folder = tempfile.mkdtemp(prefix="mammoctl-apt-")
+    try:
+        os.chmod(folder, 0o755)  # apt reads with an account of its own
+        for name in ("none", "lists"):
+            os.mkdir(os.path.join(folder, name))
+            os.chmod(os.path.join(folder, name), 0o755)
+        settings, source = configuration(index, folder)
+        for name, text in (("apt.conf", settings), ("index.list", source)):
+            path = os.path.join(folder, name)
+            with open(path, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            os.chmod(path, 0o644)
+        yield ["-c", os.path.join(folder, "apt.conf")]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main():
     """Run the module."""
     module = AnsibleModule(
@@ -160,6 +220,7 @@ def main():
             "state": {"type": "str", "choices": ["installed", "free"], "default": "installed"},
             "versions": {"type": "dict", "default": {}},
             "may_remove": {"type": "str", "default": ""},
+            "index": {"type": "path", "default": ""},
             "lists_valid_s": {"type": "int", "default": 3600},
             "lock_timeout_s": {"type": "int", "default": 300},
         },
@@ -182,7 +243,7 @@ def main():
             installed=needed,
             diff={"before": "", "after": "".join("%s\n" % name for name in needed)},
         )
-    timeout = module.params["lock_timeout_s"]
+    timeout, index = module.params["lock_timeout_s"], module.params["index"]
     # The lists have a lock of their own, for which older apt-get does not wait: tried again here.
     base = [
         "apt-get",
@@ -212,30 +273,38 @@ def main():
         locked = "Could not get lock" in err
         if locked:
             mend = "Another package manager is running on the node: wait for it, then run this again."
+        elif index:
+            mend = (
+                "What it names is lacking in the bundle, or held on the node ('apt-mark showhold'), or another version "
+                "of it is needed by other packages there. Make the bundle's packages anew ('mammoctl bundle create "
+                "--packages ... --update-packages'), or mend the node, then run this again."
+            )
         else:
             mend = "Make 'apt-get %s' work on the node, then run this again." % " ".join(arguments)
         return module.fail_json(msg="apt-get %s failed: %s\n%s" % (arguments[0], said, mend), rc=rc, locked=locked)
 
     if glob.glob("/var/lib/dpkg/updates/[0-9]*"):  # what apt-get calls interrupted
         module.run_command(["dpkg", "--configure", "-a", "--force-confold"], environ_update=ENVIRONMENT, umask=0o022)
-    refreshed = lists_age_s() > module.params["lists_valid_s"]
-    if refreshed:
-        apt("update")
-    install = ["install", "--no-install-recommends"]
-    if versions:
-        install += ["--allow-downgrades", "--allow-change-held-packages"]
-    with released(module, module.params["may_remove"]):
-        plan = apt(*install, "--simulate", *needed)
-        lost = removals(plan, module.params["may_remove"])
-        if lost:
-            module.fail_json(
-                msg="To install %s, apt would remove %s from the node: nothing was done. Remove or replace them "
-                "yourself if they are not needed, then run this again." % (", ".join(needed), ", ".join(lost))
-            )
-        # "Inst NAME (VERSION ..." is new; "Inst NAME [OLD VERSION] ..." was there before.
-        new = [found.group(1) for found in re.finditer(r"^Inst (\S+) \(", plan, re.M)]
-        record("packages", new)
-        apt(*install, *needed)
+    with only_source(module, index) as source:
+        base += source
+        refreshed = bool(index) or lists_age_s() > module.params["lists_valid_s"]
+        if refreshed:
+            apt("update")
+        install = ["install", "--no-install-recommends"]
+        if versions:
+            install += ["--allow-downgrades", "--allow-change-held-packages"]
+        with released(module, module.params["may_remove"]):
+            plan = apt(*install, "--simulate", *needed)
+            lost = removals(plan, module.params["may_remove"])
+            if lost:
+                module.fail_json(
+                    msg="To install %s, apt would remove %s from the node: nothing was done. Remove or replace them "
+                    "yourself if they are not needed, then run this again." % (", ".join(needed), ", ".join(lost))
+                )
+            # "Inst NAME (VERSION ..." is new; "Inst NAME [OLD VERSION] ..." was there before.
+            new = [found.group(1) for found in re.finditer(r"^Inst (\S+) \(", plan, re.M)]
+            record("packages", new)
+            apt(*install, *needed)
     module.exit_json(changed=True, installed=new, refreshed=refreshed)
 
 

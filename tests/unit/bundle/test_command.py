@@ -37,7 +37,7 @@ def _run(*args: str) -> str:
 def test_create_passes_the_target_on(made: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def ensure(target: Target) -> Bundle:
+    def ensure(target: Target, **_how: object) -> Bundle:
         asked.append(target)
         return made
 

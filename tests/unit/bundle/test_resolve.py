@@ -24,6 +24,7 @@ from mammoctl.bundle import (
 from mammoctl.bundle.locks import Pin
 from mammoctl.bundle.model import Artifact, content_key, from_json
 from mammoctl.bundle.process import Runner
+from mammoctl.bundle.sources import Sources
 from mammoctl.bundle.store import Store, Stored
 from mammoctl.errors import BundleError, Interrupted, UsageError
 
@@ -256,3 +257,39 @@ def test_a_record_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(UsageError, match=r"cannot read the bundle's record"):
             from_json(path)
+
+
+def test_debian_packages_are_a_part_of_their_releases_and_of_the_key(
+    store: Store, internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: dict[str, tuple[Any, list[Any]]] = {}
+
+    def job(into: Store, _target: Target, release: str, mirrors: object) -> fetch.Job:
+        def work(folder: Path, runner: Runner) -> None:
+            internet.asked.append(f"{release} from {mirrors}")
+            own = into.add_text(f"{release} {len(internet.asked)}", f"java_{release}.deb")
+            shared = into.add_text("the same for all", "ca_1_all.deb")
+            known[release] = (into.add_text(f"index {own.sha256}", "Packages"), [own, shared])
+
+        return fetch.Job(title=release, size=1, work=work)
+
+    monkeypatch.setattr(resolve.debian, "job", job)
+    monkeypatch.setattr(resolve.debian, "files", lambda _s, _t, release: known.get(release))
+    plain = _make(store, "cpu")
+    target = Target("3.11", "x86_64", ("cpu",), Sources(packages=("debian12", "debian13")))
+    bundle = ensure_bundle(target, progress=False, store=store, mirrors={"debian": "m"})
+    assert {"debian12 from {'debian': 'm'}", "debian13 from {'debian': 'm'}"} <= set(internet.asked)
+    assert bundle.key != plain.key
+    of = {file.name: file.releases for file in bundle.files if file.kind == "package"}
+    assert of == {
+        "ca_1_all.deb": ("debian12", "debian13"),
+        "java_debian12.deb": ("debian12",),
+        "java_debian13.deb": ("debian13",),
+    }
+    assert from_json(bundle.path).files == bundle.files
+    assert all("releases" not in file for file in json.loads(plain.path.read_text())["files"])
+    before = list(internet.asked)
+    again = ensure_bundle(target, progress=False, store=store)
+    assert again.key == bundle.key and internet.asked == before
+    anew = ensure_bundle(target, progress=False, store=store, update_packages=True)
+    assert anew.key != bundle.key and len(internet.asked) == len(before) + 2

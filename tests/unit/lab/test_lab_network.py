@@ -97,3 +97,22 @@ def test_firewalls_that_drop_forwarded_packets_are_found() -> None:
     )
     assert network.dropping_chains(text) == ["table ip filter, chain FORWARD"]
     assert network.dropping_chains("") == []
+
+
+def test_a_closed_lab_counts_what_leaves_and_rejects_it() -> None:
+    text = network.rules(plan(Request("lab", closed=True)))
+    assert "masquerade" not in text
+    assert 'iifname "mlab-lab" oifname != "mlab-lab" counter name forwarded reject' in text
+    assert "ct state != { established, related } counter name asked reject" in text
+
+
+def test_what_was_counted_is_read_and_an_open_lab_counts_nothing() -> None:
+    def counter(name: str, packets: int) -> dict[str, object]:
+        return {"counter": {"family": "ip", "name": name, "packets": packets, "bytes": 1}}
+
+    text = json.dumps(
+        {"nftables": [{"metainfo": {}}, counter("forwarded", 3), counter("asked", 0)]}
+    )
+    assert network.counted(text) == {"forwarded": 3, "control_machine": 0}
+    assert network.counted("") is None
+    assert network.outside(plan(Request("lab"))) is None

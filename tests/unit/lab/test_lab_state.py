@@ -147,3 +147,10 @@ def test_a_record_from_before_a_restart_of_the_machine_counts_for_nothing(
     sysctl.acquire("one")
     sysctl.release("one")
     assert forward.read_text() == "1\n"
+
+
+def test_a_lab_stays_closed_or_open() -> None:
+    closed = plan(Request("lab", closed=True))
+    assert closed.closed
+    assert differences(Request("lab"), closed) == []
+    assert differences(Request("lab", closed=False), closed) == ["--closed False (it has True)"]

@@ -203,3 +203,56 @@ def test_gpus_that_are_to_be_left_alone_do_not_count(monkeypatch, inventory, giv
     )
     monkeypatch.setattr(probe, "require_all", lambda outcomes: outcomes)
     assert probe.probe(nodes, given)["a"].gpus == gpus
+
+
+def bundle_for(target, kinds=()):
+    files = tuple(SimpleNamespace(kind=kind, name=name, sha256="s") for kind, name in kinds)
+    return SimpleNamespace(key="0123", target=target, files=files)
+
+
+def misfits(target, kinds=(), **facts):
+    with pytest.raises(probe.NodesUnfit) as caught:
+        probe.require_fit(facts, bundle_for(target, kinds))
+    assert "mammoctl bundle create" in caught.value.hint
+    return caught.value.details
+
+
+def test_hosts_that_a_bundle_is_for():
+    trixie = replace(DEBIAN, release="debian13", python="3.13", glibc="2.41")
+    probe.require_fit({"a": DEBIAN}, bundle_for(Target("3.11", "x86_64")))
+    managed = Target("3.12", "x86_64", sources=Sources(interpreter="managed"))
+    brought = [("interpreter", "cpython-3.12-x86_64-glibc2.36.tar.gz")]
+    probe.require_fit({"a": DEBIAN, "b": trixie}, bundle_for(managed, brought))
+    both = Target("3.11", "x86_64", ("cpu", "gpu"))
+    probe.require_fit({"a": DEBIAN, "b": replace(DEBIAN, gpus=1)}, bundle_for(both))
+
+
+def test_every_host_that_a_bundle_is_not_for_is_told():
+    found = misfits(
+        Target("3.11", "x86_64"),
+        a=replace(DEBIAN, release="debian13", python="3.13"),
+        b=replace(DEBIAN, arch="aarch64"),
+        c=replace(DEBIAN, gpus=1),
+        d=replace(DEBIAN, free_mb=100),
+    )
+    assert [line.partition(" MiB")[0] for line in found] == [
+        "a: Python 3.13: the bundle is for 3.11",
+        "b: aarch64: the bundle is for x86_64",
+        "c: the bundle has no TensorFlow for it (gpu: bundle create --variant)",
+        "d: 100",
+    ]
+
+
+def test_a_managed_python_in_a_bundle_that_a_host_is_too_old_for():
+    managed = Target("3.12", "x86_64", sources=Sources(interpreter="managed"))
+    brought = [("interpreter", "cpython-3.12-x86_64-glibc2.40.tar.gz")]
+    (line,) = misfits(managed, brought, a=DEBIAN)
+    assert line.startswith("a: glibc 2.36")
+
+
+def test_the_hosts_say_for_which_releases_packages_are_brought():
+    trixie = replace(DEBIAN, release="debian13", python="3.11")
+    chosen = Sources(packages=("hosts",), packages_extra=("htop",))
+    target = probe.choose_target({"a": trixie, "b": DEBIAN}, sources=chosen)
+    assert target.sources.packages == ("debian12", "debian13")
+    assert target.sources.packages_extra == ("htop",)

@@ -106,3 +106,20 @@ def test_hdfs_from_a_file_is_the_pinned_jar_or_refused(
     assert stored is not None
     assert stored.name == "hdfs-3.jar"
     assert jar.exists()
+
+
+def test_packages_in_the_bundle_are_asked_for_with_what_the_inventory_adds(tmp_path: Path) -> None:
+    said = {
+        "common_packages_source": "bundle",
+        "common_extra_packages": ["systemd-timesyncd"],
+        "java_package": "openjdk-21-jdk",
+        "guard_packages": ["nftables"],
+    }
+    found = sourcing.sources(cluster(tmp_path, said, {"common_packages_source": "apt"}), {})
+    assert found.packages == ("hosts",)
+    assert found.packages_extra == ("openjdk-21-jdk", "systemd-timesyncd")
+    assert sourcing.sources(cluster(tmp_path, {"java_package": "x"}), {}) == Sources()
+    with pytest.raises(UsageError, match="common_packages_source is 'mirror'"):
+        sourcing.sources(cluster(tmp_path, {"common_packages_source": "mirror"}), {})
+    with pytest.raises(UsageError, match="common_extra_packages is not a list"):
+        sourcing.sources(cluster(tmp_path, {**said, "common_extra_packages": {"a": 1}}), {})

@@ -33,6 +33,16 @@ CASES = {
     "twin2": {"hostname": "clone"},
     "account": {"users": {"mammoctl": {"home": "/home/mammoctl"}}},
     "group": {"users": NOBODY, "groups": ["mammoctl"]},
+    "brought": {"missing_packages": ["java"]},
+    "lacking": {"missing_packages": ["java", "ca-certificates"]},
+    "other": {"version": "13", "missing_packages": ["java"]},
+}
+# It brings Debian 12's Java, and nothing else.
+BUNDLE = {
+    "files": [
+        {"kind": "package-index", "name": "Packages", "releases": ["debian12"]},
+        {"kind": "package", "name": "java_17.0+1_amd64.deb", "releases": ["debian12"]},
+    ]
 }
 
 
@@ -57,6 +67,7 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             "described": described,
             "mammoctl_nodes": list(CASES),
             "mammoctl_storage": "hdfs",
+            "mammoctl_bundle_file": str(folder / "bundle.json"),
             "guard_packages": [],
             "ssh_packages": [],
             "python_packages": [],
@@ -77,6 +88,7 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ],
     }
     (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(CASES)}}))
+    (folder / "bundle.json").write_text(json.dumps(BUNDLE))
     (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
     program = Path(sys.executable).with_name("ansible-playbook")
@@ -88,7 +100,7 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: "\n".join(json.loads((folder / f"{name}.json").read_text())) for name in CASES}
 
 
-@pytest.mark.parametrize("name", ["well", "ours"])
+@pytest.mark.parametrize("name", ["well", "ours", "brought"])
 def test_nothing_is_made_up(problems, name):
     assert problems[name] == ""
 
@@ -104,6 +116,12 @@ def test_nothing_is_made_up(problems, name):
         ("twin1", "the host calls itself clone, and so does twin2", "set-hostname twin1"),
         ("twin2", "the host calls itself clone, and so does twin1", "set-hostname twin2"),
         ("account", "an account 'mammoctl' that others made", "Set ssh_user"),
+        (
+            "lacking",
+            "the bundle has no ca-certificates for debian12",
+            "mammoctl bundle create --packages debian12",
+        ),
+        ("other", "the bundle has no java for debian13", "common_packages_source: apt"),
         ("group", "a group 'mammoctl' that others made", "remove the group"),
     ],
 )

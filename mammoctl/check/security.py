@@ -1,0 +1,227 @@
+"""A running cluster against docs/security.md: sockets, units, modes, rules, ages of keys."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mammoctl import paths
+from mammoctl.errors import MammoctlError
+from mammoctl.findings import Finding, of_error
+from mammoctl.status.node import UNITS
+
+if TYPE_CHECKING:
+    from mammoctl.inventory import Cluster
+    from mammoctl.ssh import Nodes
+
+OLD_S = 2 * 365 * 86400
+"""Seconds after which a key is called old: rotation is asked for, nothing is wrong."""
+
+AGAIN = "mammoctl provision"
+_OURS = ("spark-", "hdfs-", "mammoctl-job-")
+_SANDBOX = re.compile(r"^((?:NoNew|Protect|Private|Restrict|Lock)\w+)=(yes|strict)$", re.M)
+_INCLUDE = re.compile(r"\{% include '([^']+)' %\}")
+# Path -> what its mode may have at most, and whose it is.
+_FILES = {
+    "/etc/spark/spark-defaults.conf": (0o640, "root"),
+    "/var/lib/mammoctl/datasets/*/ids.csv": (0o600, "root"),
+    "/etc/mammoctl": (0o755, "root"),
+    "/etc/mammoctl/*": (0o755, "root"),
+    "/etc/spark": (0o755, "root"),
+    "/etc/hadoop": (0o755, "root"),
+    "/opt/mammoctl": (0o755, "root"),
+    "/opt/mammoctl/bin/*": (0o755, "root"),
+    "/etc/systemd/system/spark-*.service": (0o644, "root"),
+    "/etc/systemd/system/hdfs-*.service": (0o644, "root"),
+    "/etc/systemd/system/mammoctl-*.service": (0o644, "root"),
+}
+
+
+def check(nodes: Nodes) -> list[Finding]:
+    """Compare every node and the inventory's folder with what is documented; changes nothing."""
+    cluster = nodes.cluster
+    expected = files(cluster.vars)
+    program = Path(__file__).with_name("on_node.py").read_text(encoding="utf-8")
+    argv = ["python3", "-", *(f"{unit}.service" for unit in UNITS), "--", *expected]
+    found = of_control(cluster, time.time())
+    for name, said in nodes.run_all(argv, sudo=True, input=program, timeout=60).items():
+        if isinstance(said, MammoctlError):
+            found.append(of_error(name, said))
+            continue
+        found += of_node(name, json.loads(said.stdout), expected, _addresses(cluster), time.time())
+    return found
+
+
+def files(settings: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
+    """Return path or pattern -> (the most that its mode may have, its owner)."""
+    account = str(settings.get("ssh_user") or "mammoctl")
+    home = str(settings.get("ssh_home") or "/var/lib/mammoctl/home")
+    own = {f"{home}/.ssh": (0o700, account), f"{home}/.ssh/*": (0o600, account)}
+    # A public key is no secret.
+    return {**_FILES, **own, f"{home}/.ssh/*.pub": (0o644, account)}
+
+
+@cache
+def sandbox(unit: str) -> dict[str, str]:
+    """Return what the role's template of a unit says of its sandbox: property -> value."""
+    (path,) = (paths.project_root() / "roles").glob(f"*/templates/{unit}.service.j2")
+    text = path.read_text(encoding="utf-8")
+    parts = [(path.parent / name).read_text(encoding="utf-8") for name in _INCLUDE.findall(text)]
+    return dict(_SANDBOX.findall("\n".join([text, *parts])))
+
+
+def of_node(
+    name: str,
+    seen: Mapping[str, Any],
+    expected: Mapping[str, tuple[int, str]],
+    addresses: set[str],
+    now: float,
+) -> list[Finding]:
+    """Return what differs on a node (pure).
+
+    Args:
+        name: its name.
+        seen: what `mammoctl.check.on_node` printed.
+        expected: what `files` returned.
+        addresses: those of the cluster's nodes, as far as the inventory gives them.
+        now: seconds since the epoch.
+    """
+    if not seen["units"]:
+        return [Finding(name, "no service of a cluster is there", AGAIN)]
+    found = [Finding(name, *told) for told in _guard(seen, addresses)]
+    found += [Finding(name, *told) for told in _units(seen)]
+    found += [Finding(name, *told) for told in _modes(seen["files"], expected)]
+    for path, (_mode, _owner, _group, at) in seen["files"].items():
+        if path.endswith("/.ssh/id_ed25519") and now - at > OLD_S:
+            found.append(Finding(name, *_old(path, now - at), grave=False))
+    for entry in seen["listening"]:
+        if not _is_ours(entry) and entry["program"] != "sshd" and not _is_local(entry):
+            port, program = entry["port"], entry["program"] or "unknown"
+            text = f"port {port} is open ({program}): it is not mammoctl's, and not guarded by it"
+            found.append(Finding(name, text, "see that it is meant to be", grave=False))
+    return found
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    return str(entry["unit"]).startswith(_OURS)
+
+
+def _is_local(entry: Mapping[str, Any]) -> bool:
+    address = str(entry["address"])
+    return address != "*" and ipaddress.ip_address(address).is_loopback
+
+
+def _guard(seen: Mapping[str, Any], addresses: set[str]) -> Iterable[tuple[str, str, bool]]:
+    ours = [one for one in seen["listening"] if _is_ours(one) and not _is_local(one)]
+    if seen["guard"] is None:
+        yield "the guard is not loaded", "sudo systemctl restart mammoctl-guard there", True
+        return
+    rules = [one["rule"]["expr"] for one in seen["guard"] if "rule" in one]
+    hooks = [one["chain"].get("hook") for one in seen["guard"] if "chain" in one]
+    if "input" not in hooks or not rules or not any("drop" in part for part in rules[-1]):
+        yield "the guard has been changed: it does not end by dropping", AGAIN, True
+    spans = [_span(part) for part in _elements(seen["guard"], "ports")]
+    for one in ours:
+        if not any(first <= one["port"] <= last for first, last in spans):
+            text = f"port {one['port']} ({one['unit']}) answers everybody: it is not guarded"
+            yield text, f"{AGAIN}; a port of your own belongs to spark_ports or hdfs_ports", True
+    let_in = {str(_element(part)) for part in _elements(seen["guard"], "nodes4")}
+    if others := sorted(let_in - addresses) if addresses else []:
+        text = f"the guard lets others in, too: {', '.join(others)}"
+        yield text, "guard_allowed names them; keep it as short as can be", False
+
+
+def _elements(guard: Iterable[Mapping[str, Any]], name: str) -> list[Any]:
+    sets = [one["set"] for one in guard if one.get("set", {}).get("name") == name]
+    return [element for one in sets for element in one.get("elem", [])]
+
+
+def _element(part: Any) -> Any:
+    if isinstance(part, dict) and "prefix" in part:
+        return f"{part['prefix']['addr']}/{part['prefix']['len']}"
+    if isinstance(part, dict) and "range" in part:
+        return "-".join(map(str, part["range"]))
+    return part
+
+
+def _span(part: Any) -> tuple[int, int]:
+    first, _dash, last = str(_element(part)).partition("-")
+    return int(first), int(last or first)
+
+
+def _units(seen: Mapping[str, Any]) -> Iterable[tuple[str, str, bool]]:
+    for name, properties in seen["units"].items():
+        wrong = [
+            f"{key}={properties.get(key, '')}"
+            for key, value in sandbox(name.removesuffix(".service")).items()
+            if properties.get(key, value) != value
+        ]
+        if wrong:
+            mend = f"'systemctl cat {name}' there shows which file says so: remove it, or {AGAIN}"
+            yield f"{name} is less confined than it should be: {', '.join(wrong)}", mend, True
+        if not name.startswith("mammoctl-") and properties.get("User", "") in ("", "root"):
+            yield f"{name} runs as root", AGAIN, True
+    for user, shell in seen["shells"].items():
+        if user != "root" and not shell.endswith(("/nologin", "/false")):
+            mend = f"sudo usermod --shell /usr/sbin/nologin {user} there"
+            yield f"the account {user} has a shell ({shell})", mend, True
+
+
+def _modes(
+    seen: Mapping[str, Any], expected: Mapping[str, tuple[int, str]]
+) -> Iterable[tuple[str, str, bool]]:
+    for path, (mode, owner, _group, _at) in seen.items():
+        # The last pattern that matches is the one that knows it best.
+        most, whose = [limit for pattern, limit in expected.items() if _matches(path, pattern)][-1]
+        if mode & ~most:
+            mend = f"sudo chmod {most:04o} {path} there"
+            yield f"{path} has mode {mode:04o}: {most:04o} at most", mend, True
+        if owner != whose:
+            yield f"{path} belongs to {owner}, not {whose}", f"sudo chown {whose} {path}", True
+
+
+def _matches(path: str, pattern: str) -> bool:
+    return bool(re.fullmatch("[^/]*".join(map(re.escape, pattern.split("*"))), path))
+
+
+def _old(path: str, seconds: float) -> tuple[str, str]:
+    years = f"{seconds / 365 / 86400:.1f}"
+    return f"{path} is {years} years old", "docs/security.md says how it is rotated"
+
+
+def of_control(cluster: Cluster, now: float) -> list[Finding]:
+    """Return what differs in the inventory's folder on this machine."""
+    found = []
+    folder = cluster.path / "secrets"
+    for path in [folder, *sorted(folder.glob("*"))] if folder.is_dir() else []:
+        status, most = path.stat(), 0o700 if path.is_dir() else 0o600
+        if status.st_mode & 0o7777 & ~most:
+            text = f"{path} has mode {status.st_mode & 0o7777:04o}: {most:04o} at most"
+            found.append(Finding("", text, f"chmod {most:04o} {path}"))
+        if path.is_file() and now - status.st_mtime > OLD_S:
+            found.append(Finding("", *_old(str(path), now - status.st_mtime), grave=False))
+    keys = {host.key_file for host in cluster.hosts.values() if host.key_file}
+    for key in sorted(keys):
+        if key.is_file() and key.stat().st_mode & 0o077:
+            mode = key.stat().st_mode & 0o7777
+            found.append(Finding("", f"{key} has mode {mode:04o}: 0600", f"chmod 0600 {key}"))
+    known = cluster.known_hosts
+    if known.is_file() and known.stat().st_mode & 0o022:
+        text = f"{known} can be changed by others: whoever does decides who counts as a node"
+        found.append(Finding("", text, f"chmod 0644 {known}"))
+    return found
+
+
+def _addresses(cluster: Cluster) -> set[str]:
+    """Return the nodes' addresses; none where one is only a name."""
+    found = {
+        str(host.vars.get("mammoctl_node_address") or host.address)
+        for host in cluster.hosts.values()
+    }
+    return found if all(re.fullmatch(r"[0-9.]+", address) for address in found) else set()
