@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mammoctl import __version__, console
-from mammoctl.bundle import model, parts, resolve
+from mammoctl.bundle import environment, model, parts, resolve
 from mammoctl.bundle.archive import RECORD, STORE
 from mammoctl.bundle.model import Artifact, Bundle, content_key
 from mammoctl.bundle.store import Store, sha256_of
@@ -180,7 +180,8 @@ def require_complete(bundle: Bundle, path: Path) -> None:
         UsageError: a part is missing.
     """
     there = {file.kind for file in bundle.files}
-    if lost := [part.KIND for part in parts.wanted(bundle.target) if part.KIND not in there]:
+    wanted = [environment.KIND, *(part.KIND for part in parts.wanted(bundle.target))]
+    if lost := [kind for kind in wanted if kind not in there]:
         raise UsageError(
             f"{path} lacks what this mammoctl installs: {', '.join(lost)}",
             hint="it was made by an older one: make it anew with mammoctl bundle create --output",

@@ -18,7 +18,7 @@ from mammoctl.bundle.sources import Sources
 from mammoctl.bundle.store import Store
 from mammoctl.errors import BundleError, UsageError
 
-LONG = "a-wheel-" + "x" * 90 + "-1-py3-none-any.whl"
+LONG = "environment-" + "x" * 90 + ".tar.zst"
 
 
 def _artifact(store: Store, kind: str, name: str, releases: tuple[str, ...] = ()) -> Artifact:
@@ -32,7 +32,7 @@ def bundle(store: Store) -> Bundle:
     target = Target("3.11", "x86_64", ("cpu",), Sources(packages=("debian12",)))
     files = [_artifact(store, part.KIND, f"{part.KIND}.jar") for part in parts.wanted(target)]
     files += [
-        _artifact(store, "wheel", LONG),
+        _artifact(store, "environment", LONG),
         _artifact(store, "requirements", "requirements-cpu.txt"),
         _artifact(store, "package", "nftables_1_amd64.deb", ("debian12",)),
     ]
