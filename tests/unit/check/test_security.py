@@ -1,0 +1,188 @@
+"""`check --security`: what differs from docs/security.md is told, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mammoctl.check import on_node, security
+from mammoctl.inventory import Cluster, Host
+from mammoctl.status.node import UNITS
+
+NOW = time.time()
+NODES = {"10.0.0.1", "10.0.0.2"}
+EXPECTED = security.files({})
+
+
+def unit(name: str, user: str) -> dict[str, str]:
+    return {"LoadState": "loaded", "User": user, **security.sandbox(name)}
+
+
+def element(name: str, parts: list[object]) -> dict[str, object]:
+    return {"set": {"family": "inet", "name": name, "elem": parts}}
+
+
+# As a node of a sound cluster answers.
+SOUND = {
+    "listening": [
+        {"address": "10.0.0.1", "port": 7077, "program": "java", "unit": "spark-master.service"},
+        {"address": "::ffff:10.0.0.1", "port": 4042, "program": "java", "unit": "mammoctl-job-1"},
+        {"address": "127.0.0.1", "port": 40001, "program": "java", "unit": "spark-worker.service"},
+        {"address": "*", "port": 22, "program": "sshd", "unit": "ssh.service"},
+    ],
+    "units": {
+        "spark-master.service": unit("spark-master", "spark"),
+        "hdfs-namenode.service": unit("hdfs-namenode", "hdfs"),
+        "mammoctl-guard.service": unit("mammoctl-guard", ""),
+    },
+    "files": {
+        "/etc/spark/spark-defaults.conf": [0o640, "root", "spark", NOW],
+        "/var/lib/mammoctl/home/.ssh": [0o700, "mammoctl", "mammoctl", NOW],
+        "/var/lib/mammoctl/home/.ssh/id_ed25519": [0o600, "mammoctl", "mammoctl", NOW],
+        "/var/lib/mammoctl/home/.ssh/id_ed25519.pub": [0o644, "mammoctl", "mammoctl", NOW],
+        "/etc/mammoctl/cluster.json": [0o644, "root", "root", NOW],
+    },
+    "shells": {"spark": "/usr/sbin/nologin", "hdfs": "/usr/sbin/nologin"},
+    "guard": [
+        {"metainfo": {}},
+        {"chain": {"name": "input", "hook": "input"}},
+        element("ports", [7077, {"range": [4040, 4056]}]),
+        element("nodes4", ["10.0.0.1", "10.0.0.2"]),
+        {"rule": {"expr": [{"accept": None}]}},
+        {"rule": {"expr": [{"counter": {}}, {"drop": None}]}},
+    ],
+}
+
+
+def found(seen: object) -> list[tuple[str, bool]]:
+    told = security.of_node("n1", seen, EXPECTED, NODES, NOW)  # type: ignore[arg-type]
+    assert all(one.mend and one.host == "n1" for one in told)
+    return [(one.seen, one.grave) for one in told]
+
+
+def test_a_sound_node_has_nothing_against_it() -> None:
+    assert found(SOUND) == []
+
+
+def _looser(seen: dict) -> None:
+    seen["units"]["spark-master.service"]["NoNewPrivileges"] = "no"
+
+
+def _as_root(seen: dict) -> None:
+    seen["units"]["hdfs-namenode.service"]["User"] = ""
+
+
+def _shell(seen: dict) -> None:
+    seen["shells"]["spark"] = "/bin/bash"
+
+
+def _readable(seen: dict) -> None:
+    seen["files"]["/etc/spark/spark-defaults.conf"][0] = 0o644
+
+
+def _anothers(seen: dict) -> None:
+    seen["files"]["/var/lib/mammoctl/home/.ssh/id_ed25519"][1] = "anna"
+
+
+def _old(seen: dict) -> None:
+    seen["files"]["/var/lib/mammoctl/home/.ssh/id_ed25519"][3] = NOW - 3 * 365 * 86400
+
+
+def _unloaded(seen: dict) -> None:
+    seen["guard"] = None
+
+
+def _no_drop(seen: dict) -> None:
+    seen["guard"].pop()
+
+
+def _unguarded(seen: dict) -> None:
+    seen["listening"][0]["port"] = 9999
+
+
+def _others_let_in(seen: dict) -> None:
+    seen["guard"][3] = element("nodes4", ["10.0.0.1", {"prefix": {"addr": "192.0.2.0", "len": 24}}])
+
+
+def _theirs(seen: dict) -> None:
+    entry = {"address": "*", "port": 5432, "program": "postgres", "unit": "p.service"}
+    seen["listening"].append(entry)
+
+
+def _bare(seen: dict) -> None:
+    seen["units"] = {}
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "grave"),
+    [
+        (_looser, "spark-master.service is less confined than it should be: NoNewPrivileges", True),
+        (_as_root, "hdfs-namenode.service runs as root", True),
+        (_shell, "the account spark has a shell (/bin/bash)", True),
+        (_readable, "/etc/spark/spark-defaults.conf has mode 0644: 0640 at most", True),
+        (_anothers, "/var/lib/mammoctl/home/.ssh/id_ed25519 belongs to anna, not mammoctl", True),
+        (_old, "/var/lib/mammoctl/home/.ssh/id_ed25519 is 3.0 years old", False),
+        (_unloaded, "the guard is not loaded", True),
+        (_no_drop, "the guard has been changed: it does not end by dropping", True),
+        (_unguarded, "port 9999 (spark-master.service) answers everybody", True),
+        (_others_let_in, "the guard lets others in, too: 192.0.2.0/24", False),
+        (_theirs, "port 5432 is open (postgres): it is not mammoctl's", False),
+        (_bare, "no service of a cluster is there", True),
+    ],
+)
+def test_each_difference_is_told_alone(change, said: str, grave: bool) -> None:
+    seen = copy.deepcopy(SOUND)
+    change(seen)
+    ((text, weight),) = found(seen)
+    assert text.startswith(said) and weight == grave
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_what_a_unit_must_be_is_read_from_its_role(name: str) -> None:
+    assert security.sandbox(name)["NoNewPrivileges"] == "yes"
+    assert security.sandbox(name)["ProtectSystem"] == "strict"
+
+
+def test_the_inventorys_own_folder_is_looked_at(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir(mode=0o700)
+    key, secret, known = tmp_path / "id", secrets / "spark_auth_secret", tmp_path / "known_hosts"
+    for path in (key, secret, known):
+        path.write_text("x")
+        path.chmod(0o600)
+    host = Host("a", "10.0.0.1", key_file=key)
+    cluster = Cluster("c", tmp_path, tmp_path / "hosts.yml", {"a": host}, host, [host], {})
+    assert security.of_control(cluster, NOW) == []
+    secrets.chmod(0o755)
+    secret.chmod(0o644)
+    key.chmod(0o640)
+    cluster.known_hosts.chmod(0o666)
+    os.utime(secret, (0, 0))
+    told = security.of_control(cluster, NOW)
+    assert [one.mend for one in told if one.grave] == [
+        f"chmod 0700 {secrets}",
+        f"chmod 0600 {secret}",
+        f"chmod 0600 {key}",
+        f"chmod 0644 {known}",
+    ]
+    assert ["years old" in one.seen for one in told if not one.grave] == [True]
+
+
+def test_what_runs_on_a_node_needs_nothing_but_its_python(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0o640)
+    argv = [sys.executable, "-I", "-", "no-such.service", "--", f"{tmp_path}/s*", "/no/such"]
+    text = Path(on_node.__file__).read_text()
+    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=True)
+    seen = json.loads(done.stdout)
+    assert set(seen) == {"listening", "units", "files", "shells", "guard"}
+    assert seen["units"] == {}
+    assert [(path, value[0]) for path, value in seen["files"].items()] == [(str(secret), 0o640)]
