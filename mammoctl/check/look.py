@@ -115,8 +115,10 @@ def _first(many: Mapping[str, Sequence[str]], key: str) -> str:
     return many.get(key, [""])[0]
 
 
-def of_host(name: str, seen: Look, *, master: bool, lock_wait_s: int) -> Iterator[Finding]:
-    """Yield what speaks against one host alone."""
+def of_host(
+    name: str, seen: Look, *, master: bool, lock_wait_s: int, brought: bool = False
+) -> Iterator[Finding]:
+    """Yield what speaks against one host alone; ``brought``: the bundle has Debian packages."""
     if seen.unattended:
         yield Finding(
             name,
@@ -140,7 +142,7 @@ def of_host(name: str, seen: Look, *, master: bool, lock_wait_s: int) -> Iterato
             "its SSH server forbids forwarding: nothing can ask the Spark master from here",
             "set `AllowTcpForwarding yes` (or `local`) for the login in its sshd_config",
         )
-    if not seen.proxy:  # a proxy resolves and reaches for the host
+    if not seen.proxy and not brought:  # a proxy resolves and reaches for the host
         for mirror, state in seen.mirrors.items():
             if state != "ok":
                 what = "its name does not resolve" if state == "unresolved" else "no answer"
@@ -148,7 +150,8 @@ def of_host(name: str, seen: Look, *, master: bool, lock_wait_s: int) -> Iterato
                     name,
                     f"the package source {mirror} cannot be used: {what}",
                     "check DNS and routes there, or name a reachable mirror in "
-                    "/etc/apt/sources.list(.d), or a proxy in /etc/apt/apt.conf.d",
+                    "/etc/apt/sources.list(.d), or a proxy in /etc/apt/apt.conf.d; without any, "
+                    "common_packages_source: bundle (docs/closed.md)",
                     grave=not seen.packages,
                 )
 

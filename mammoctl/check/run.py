@@ -86,7 +86,10 @@ def check(nodes: Nodes, extra_args: Sequence[str] = ()) -> Report:
     lock_wait_s = role_settings.number(cluster.vars, "common_apt_lock_timeout_s")
     for name, seen in looks.items():
         is_master = name == cluster.master.name
-        found += look.of_host(name, seen, master=is_master, lock_wait_s=lock_wait_s)
+        brought = bool(sources.packages)
+        found += look.of_host(
+            name, seen, master=is_master, lock_wait_s=lock_wait_s, brought=brought
+        )
     hosts_managed = bool(cluster.vars.get("common_manage_hosts", True))
     found += look.of_cluster(looks, peers, hosts_managed=hosts_managed)
     if facts:

@@ -99,6 +99,8 @@ def test_what_does_not_stand_in_the_way():
     assert not one.grave
     (one,) = look.of_host("n1", Look(mirrors=gone), master=False, lock_wait_s=60)
     assert one.grave
+    bundled = look.of_host("n1", Look(mirrors=gone), master=False, lock_wait_s=60, brought=True)
+    assert list(bundled) == []
 
 
 def test_between_hosts():
