@@ -11,6 +11,7 @@ from mammoctl.bundle.sources import Sources
 from mammoctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from mammoctl.bundle import Bundle
     from mammoctl.inventory import Cluster
 
 SPARK_SOURCES = ("pypi", "archive", "file")
@@ -80,6 +81,34 @@ def packages(cluster: Cluster, extra: Mapping[str, Any]) -> list[str]:
             hint='such as python_extra_packages: ["xgboost", "polars<2"]',
         )
     return found
+
+
+def require_brought(cluster: Cluster, extra: Mapping[str, Any], bundle: Bundle) -> None:
+    """Check that a bundle that is there already has what the inventory chooses.
+
+    Raises:
+        UsageError: Spark's tarball or a package of the team's own is not in it.
+    """
+    lost = []
+    source = _choice(cluster, extra, "spark_source", SPARK_SOURCES)
+    if source != "pypi" and all(file.kind != "spark" for file in bundle.files):
+        lost.append(f"Spark's tarball (spark_source is {source})")
+    for variant, file in bundle.requirements.items():
+        lines = (bundle.store / file.path).read_text(encoding="utf-8").splitlines()
+        there = {_canonical(line) for line in lines}
+        own = [one for one in packages(cluster, extra) if _canonical(one) not in there]
+        lost += [f"{one} for {variant} (python_extra_packages)" for one in own]
+    if lost:
+        raise UsageError(
+            f"bundle {bundle.key} lacks what the inventory asks for",
+            details=lost,
+            hint=f"make it with this inventory: mammoctl bundle create -i {cluster.name}",
+        )
+
+
+def _canonical(requirement: str) -> str:
+    name = re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def debian_packages(cluster: Cluster, extra: Mapping[str, Any]) -> list[str]:

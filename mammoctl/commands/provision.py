@@ -124,6 +124,7 @@ def prepare(
         if carried.is_file(given):
             console.step(f"Taking the bundle {given} in ({named.target})")
             named = carried.opened(Path(given))
+        sourcing.require_brought(cluster, extra, named)
         return facts, named.target, named
     wanted = python_runtime.wish(cluster, extra)
     managed = python_runtime.managed(wanted)

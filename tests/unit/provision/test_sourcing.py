@@ -10,7 +10,7 @@ import pytest
 
 from mammoctl import sourcing
 from mammoctl.bundle import extra_locks, hdfs, spark_archive, versions
-from mammoctl.bundle.model import Target
+from mammoctl.bundle.model import Artifact, Bundle, Target
 from mammoctl.bundle.sources import Sources
 from mammoctl.bundle.store import Store
 from mammoctl.errors import UsageError
@@ -123,3 +123,22 @@ def test_packages_in_the_bundle_are_asked_for_with_what_the_inventory_adds(tmp_p
         sourcing.sources(cluster(tmp_path, {"common_packages_source": "mirror"}), {})
     with pytest.raises(UsageError, match="common_extra_packages is not a list"):
         sourcing.sources(cluster(tmp_path, {**said, "common_extra_packages": {"a": 1}}), {})
+
+
+def test_a_bundle_that_is_there_must_have_what_the_inventory_chooses(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    text = store.add_text("numpy==2 --hash=sha256:1\nscikit-image==1 --hash=sha256:2\n", "r.txt")
+    where = text.name, text.sha256, text.size, text.relative
+    file = Artifact("requirements", *where, ("cpu",))
+    target = Target("3.11", "x86_64")
+    bundle = Bundle("0123", tmp_path, store.root, target, {"cpu": file}, (file,))
+    said = {"python_extra_packages": ["Scikit_Image>=1"]}
+    sourcing.require_brought(cluster(tmp_path, said), {}, bundle)
+    said = {"python_extra_packages": ["xgboost"], "spark_source": "archive"}
+    with pytest.raises(UsageError, match="lacks what the inventory asks for") as caught:
+        sourcing.require_brought(cluster(tmp_path, said), {}, bundle)
+    assert caught.value.details == [
+        "Spark's tarball (spark_source is archive)",
+        "xgboost for cpu (python_extra_packages)",
+    ]
+    assert "bundle create -i c" in caught.value.hint
