@@ -117,9 +117,12 @@ def push(
         console.warn(f"{count} images cannot be used and travel without content: {reason}")
     if as_json:
         document = {"schema": 1, "changed": pushed.changed, "uri": pushed.uri}
+        document["kept_bytes"] = pushed.kept
         console.result_json({**document, "data": pushed.description})
         return
     console.result(_sentence(pushed.description, pushed.changed, pushed.seconds))
+    if pushed.kept:
+        console.note(f"{_size(pushed.kept)} of it were there already and did not travel")
 
 
 def _sentence(about: dict[str, Any], changed: bool, seconds: float) -> str:

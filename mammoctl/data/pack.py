@@ -20,7 +20,9 @@ from mammoctl.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PART_BYTES = 128 * 1024**2
+PART_BYTES = 256 * 1024**2
+"""A part is never larger by more than one image, and half as large on average."""
+
 ROW_GROUP_ROWS = 16
 ROW_GROUP_BYTES = 64 * 1024**2
 
@@ -172,7 +174,7 @@ def pack(
             data set would be (``parts`` and ``checksum`` stay empty).
         keep_identifiers: send the files as they are instead of cleaning them (`deid.clean`).
         advance: is told the number of bytes read after each image.
-        part_bytes: start a new part after this many bytes of images.
+        part_bytes: start a new part after this many bytes of images, and mostly before.
 
     Raises:
         DataError: a file cannot be read any more, the same content comes with two labels or
@@ -197,21 +199,34 @@ def pack(
 
 
 def _parts(records: Iterator[Record], part_bytes: int) -> Iterator[Iterator[Record]]:
-    """Cut the stream of records into parts, each a stream of its own."""
+    """Cut the stream of records into parts, each a stream of its own.
+
+    Where to cut is decided by the images themselves, so that an image that comes or goes changes
+    the part that it is in and leaves the others as they are (content-defined chunking:
+    Muthitacharoen, Chen and Mazieres, 2001, SOSP). From a quarter of the size on, every image ends
+    its part with a probability in proportion to its own size.
+    """
     pending: list[Record] = []
 
     def one() -> Iterator[Record]:
         taken = 0
-        while pending or taken == 0 or taken < part_bytes:
+        while True:
             record = pending.pop() if pending else next(records, None)
             if record is None:
                 return
             taken += len(record.content)
             yield record
+            if taken >= part_bytes or (4 * taken >= part_bytes and _ends(record, part_bytes)):
+                return
 
     while (first := next(records, None)) is not None:
         pending.append(first)
         yield one()
+
+
+def _ends(record: Record, part_bytes: int) -> bool:
+    share = int.from_bytes(hashlib.sha256(record.image_id.encode()).digest()[:8]) / 2**64
+    return share < 4 * len(record.content) / part_bytes
 
 
 def _write_part(stream: _Hashing, records: Iterator[Record]) -> int:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import hmac
 import io
 import json
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mammoctl import __version__
-from mammoctl.data import deid, ids
-from mammoctl.data.about import NAMES
+from mammoctl.data import ids
+from mammoctl.data.claim import claimed
+from mammoctl.data.describe import describe, fingerprint
 from mammoctl.data.pack import Packed, Sink, pack
 from mammoctl.data.storage import Storage
 from mammoctl.errors import DataError, RemoteError
@@ -40,6 +40,7 @@ class Pushed:
         uri: where the data set lies.
         description: the contents of its ``dataset.json``.
         changed: False when the cluster already had exactly this.
+        kept: bytes of what is new that the cluster had already, and that did not travel.
         seconds: wall-clock time.
     """
 
@@ -47,6 +48,7 @@ class Pushed:
     description: dict[str, Any]
     changed: bool
     seconds: float
+    kept: int = 0
 
 
 def check_name(name: str) -> None:
@@ -74,8 +76,8 @@ def push(
 ) -> Pushed:
     """Bring the images of a scan to the cluster under ``name``.
 
-    The images are read once and streamed; the data set appears by one rename at the end. What
-    an interrupted push has left is removed by the next one of the same name.
+    The images are read once and streamed; the data set appears by one rename at the end. Parts that
+    the data set had before, or that an interrupted push has left, do not travel again.
 
     Args:
         nodes: connections to the cluster.
@@ -87,10 +89,26 @@ def push(
         advance: is told the number of bytes read after each image.
 
     Raises:
-        DataError: the name is taken by other content, or the images contradict each other.
+        DataError: the name is taken by other content, the images contradict each other, or another
+            push of this name is going on.
         RemoteError: the storage failed, or gave back something else than was sent.
     """
     check_name(name)
+    with claimed(nodes, name):
+        how = {"overwrite": overwrite, "keep_identifiers": keep_identifiers}
+        return _push(nodes, deployment, scan, name, advance, **how)
+
+
+def _push(
+    nodes: Nodes,
+    deployment: ClusterFile,
+    scan: Scan,
+    name: str,
+    advance: Callable[[int], None],
+    *,
+    overwrite: bool,
+    keep_identifiers: bool,
+) -> Pushed:
     begin = time.monotonic()
     key = ids.load_key(nodes.cluster.path)
     mark = fingerprint(scan, key, keep_identifiers)
@@ -109,47 +127,11 @@ def push(
                 )
         if same:
             return Pushed(target.uri, old, False, time.monotonic() - begin)
+    target.recognise(old or {})
     packed = target.upload(scan, key, keep_identifiers, advance)
-    description = _describe(name, scan, packed, mark, keep_identifiers)
+    description = describe(name, scan, packed, mark, keep_identifiers)
     target.finish(packed, description, replaces=old is not None)
-    return Pushed(target.uri, description, True, time.monotonic() - begin)
-
-
-def fingerprint(scan: Scan, key: bytes, keep_identifiers: bool = False) -> str:
-    """Return a keyed hash of names, sizes, times and what the manifest says: cheap to compare."""
-    how = "as they are" if keep_identifiers else f"de-identified {deid.VERSION}"
-    digest = hmac.new(key, f"source\0{how}\0".encode(), hashlib.sha256)
-    for image in scan.images:
-        row = (
-            *(image.name, image.size, image.mtime_ns, image.label, image.patient),
-            *(getattr(image.about, name) for name in NAMES),
-        )
-        digest.update(json.dumps(row).encode() + b"\n")
-    return digest.hexdigest()
-
-
-def _describe(
-    name: str, scan: Scan, packed: Packed, mark: str, keep_identifiers: bool
-) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "name": name,
-        "images": packed.images,
-        "patients": packed.patients,
-        "labels": packed.labels,
-        "formats": packed.formats,
-        "patient_source": scan.patient_source,
-        "deidentified": None if keep_identifiers else deid.VERSION,
-        "duplicates": packed.duplicates,
-        "warnings": packed.warnings,
-        "rejects": packed.rejects,
-        "bytes": packed.size,
-        "parts": [asdict(part) for part in packed.parts],
-        "content": packed.content,
-        "source": mark,
-        "created_at": int(time.time()),
-        "mammoctl": __version__,
-    }
+    return Pushed(target.uri, description, True, time.monotonic() - begin, target.kept)
 
 
 class _Target:
@@ -163,6 +145,8 @@ class _Target:
         self.uri = f"{root}/{name}"
         self._temporary = f"{root}/.tmp-{name}-{secrets.token_hex(4)}"
         self._leftovers: list[str] = []
+        self._there: dict[str, str] = {}
+        self.kept = 0
 
     def existing(self) -> dict[str, Any] | None:
         """Return the description of the data set of this name, if there is one.
@@ -187,15 +171,28 @@ class _Target:
             return {}
         return description if isinstance(description, dict) else {}
 
+    def recognise(self, old: dict[str, Any]) -> None:
+        """Note which parts are on the cluster: of the data set so far, and of cut short pushes."""
+        parts = old.get("parts") or []
+        self._there = {str(one["sha256"]): f"{self.uri}/{one['name']}" for one in parts}
+        storage = self._storage
+        uris = [
+            f"{folder}/{name}"
+            for folder in self._leftovers
+            for name in storage.names(folder)
+            if re.fullmatch(r"part-\d{5}\.parquet", name)
+        ]
+        lines = [f"{{ {storage.cat_line(uri)} || echo; }} | sha256sum" for uri in uris]
+        found = storage.run("; ".join(lines)).stdout.splitlines() if lines else []
+        for uri, line in zip(uris, found, strict=True):
+            self._there.setdefault(line.split()[0], uri)
+
     def upload(
         self, scan: Scan, key: bytes, keep_identifiers: bool, advance: Callable[[int], None]
     ) -> Packed:
         """Pack into the temporary folder and compare what arrived with what was sent."""
         storage = self._storage
-        lines = [storage.mkdir_line(self._temporary)]
-        if self._leftovers:
-            lines.insert(0, storage.remove_line(*self._leftovers))
-        storage.run(" && ".join(lines))
+        storage.run(storage.mkdir_line(self._temporary))
         packed = pack(
             scan.images, key, self._open, keep_identifiers=keep_identifiers, advance=advance
         )
@@ -210,8 +207,24 @@ class _Target:
 
     @contextmanager
     def _open(self, name: str) -> Iterator[Sink]:
-        with self._storage.writing(f"{self._temporary}/{name}") as sink:
-            yield sink
+        target = f"{self._temporary}/{name}"
+        if not self._there:  # then it can go while it is being packed
+            with self._storage.writing(target) as sink:
+                yield sink
+            return
+        with tempfile.TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+            if source := self._there.get(digest):
+                self._storage.run(self._storage.copy_line(source, target))
+                self.kept += size
+                return
+            file.seek(0)
+            with self._storage.writing(target) as sink:
+                while block := file.read(1 << 20):
+                    sink.write(block)
 
     def finish(self, packed: Packed, description: dict[str, Any], *, replaces: bool) -> None:
         """Write description and map of ids, and make the data set appear."""
@@ -226,6 +239,8 @@ class _Target:
             aside = f"{self._root}/.old-{self._name}-{secrets.token_hex(4)}"
             steps.insert(0, storage.move_line(self.uri, aside))
             steps.append(storage.remove_line(aside))
+        if self._leftovers:
+            steps.append(storage.remove_line(*self._leftovers))
         storage.run(" && ".join(steps))
         self._nodes.run(
             master, ["mv", "-f", f"{folder}/ids.csv.new", f"{folder}/ids.csv"], sudo=True

@@ -117,6 +117,11 @@ class Storage:
         verb = f"{HDFS} dfs -mv" if self.hdfs else "mv -T --"
         return f"{verb} {self.path(source)} {self.path(target)}"
 
+    def copy_line(self, source: str, target: str) -> str:
+        """Copy a file within the storage."""
+        verb = f"{HDFS} dfs -cp" if self.hdfs else "cp --"
+        return f"{verb} {self.path(source)} {self.path(target)}"
+
     # --- what is done with them ----------------------------------------------------------------
 
     def run(self, line: str, *, check: bool = True, missing: bool = False) -> Result:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mammoctl.data.claim import claimed
 from mammoctl.data.push import DESCRIPTION, IDS_ROOT, check_name
 from mammoctl.data.storage import Storage
 from mammoctl.errors import DataError, RemoteError
@@ -160,11 +161,16 @@ def remove(nodes: Nodes, deployment: ClusterFile, name: str) -> None:
     """Remove a data set and its map from ids to files; it is gone at once, or not at all.
 
     Raises:
-        DataError: there is no such data set, or a job uses it.
+        DataError: there is no such data set, a job uses it, or it is being pushed.
         RemoteError: the storage failed.
     """
     storage = Storage(nodes, deployment)
     require(storage, name)
+    with claimed(nodes, name):
+        _remove(nodes, storage, name)
+
+
+def _remove(nodes: Nodes, storage: Storage, name: str) -> None:
     if at_work := users(nodes, name):
         raise DataError(
             f"the data set {name} is used by {', '.join(at_work)}",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,6 +59,22 @@ class Local:
         self, host: str, line: str, source: Iterable[bytes], *, sudo: Any, check: bool
     ) -> Result:
         return self.run(host, line, input=b"".join(source), check=check)
+
+    def follow(self, _host: Any, argv: list[str], *, sudo: bool) -> Iterator[str]:
+        """Run a command, line by line, until it ends or nobody reads any more."""
+        assert sudo
+        argv = [word.replace("/run/", f"{self.cluster.path}/") for word in argv]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            try:
+                for line in process.stdout:
+                    yield line.rstrip("\n")
+                if process.wait():
+                    raise RemoteError("failed", details=process.stderr.read().splitlines())
+            finally:
+                process.kill()
 
     def put(self, host: str, source: bytes, target: str, *, sudo: Any, mode: int) -> None:
         Path(target).write_bytes(source)
@@ -245,6 +263,76 @@ def test_interruption_leaves_only_what_the_next_push_removes(
     assert list_data(nodes, deployment) == []  # type: ignore[arg-type]
     bring(nodes, deployment, folder)
     assert entries(deployment) == ["set"]
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make several parts of a few images."""
+    monkeypatch.setattr(pushing, "pack", partial(pushing.pack, part_bytes=1))
+
+
+def sent(nodes: Local) -> list[str]:
+    """Return the parts that travelled."""
+    lines = [line for line in nodes.lines if line.startswith("cat >") and ".parquet" in line]
+    return [line.rpartition("/")[2] for line in lines]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_only_what_changed_travels(nodes: Local, deployment: ClusterFile, folder: Path) -> None:
+    first = bring(nodes, deployment, folder)
+    assert (len(sent(nodes)), first.kept) == (6, 0)
+    nodes.lines.clear()
+    (folder / "benign" / "P9.jpg").write_bytes(jpeg(9))
+    second = bring(nodes, deployment, folder, overwrite=True)
+    assert len(sent(nodes)) == 1
+    assert second.kept == sum(part["size"] for part in first.description["parts"])
+    assert second.description["images"] == 7
+    root = Storage(nodes, deployment).path(second.uri)  # type: ignore[arg-type]
+    for part in second.description["parts"]:
+        content = (Path(root) / part["name"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == part["sha256"]
+    assert entries(deployment) == ["set"]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_interrupted_push_goes_on_with_what_has_arrived(
+    nodes: Local, deployment: ClusterFile, folder: Path
+) -> None:
+    seen: list[int] = []
+
+    def stop(count: int) -> None:
+        seen.append(count)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bring(nodes, deployment, folder, advance=stop)
+    arrived = len(sent(nodes))
+    assert 1 <= arrived < 6
+    nodes.lines.clear()
+    done = bring(nodes, deployment, folder)
+    assert done.kept > 0
+    assert 1 <= len(sent(nodes)) <= 6 - arrived + 1  # the last may have been cut
+    assert done.description["images"] == 6
+    assert entries(deployment) == ["set"]
+
+
+def test_two_pushes_of_one_name_at_once(
+    nodes: Local, deployment: ClusterFile, folder: Path, tmp_path: Path
+) -> None:
+    refused: list[DataError] = []
+
+    def second(_count: int) -> None:
+        if not refused:
+            with pytest.raises(DataError) as caught:
+                bring(nodes, deployment, folder)
+            refused.append(caught.value)
+
+    bring(nodes, deployment, folder, advance=second)
+    assert "the data set set is being changed, held by " in refused[0].message
+    assert "@" in refused[0].message
+    # the lock ended with the push
+    assert not bring(nodes, deployment, folder).changed
 
 
 def test_a_replacement_that_was_cut_short_is_taken_back(

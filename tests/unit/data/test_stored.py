@@ -32,7 +32,10 @@ class Master:
         assert not check or done.returncode == 0, done.stderr
         return Result("n1", str(command), done.stdout, done.stderr, done.returncode)
 
-    def follow(self, _host: Any, line: str, *, sudo: str) -> Iterator[str]:
+    def follow(self, _host: Any, line: Any, *, sudo: Any) -> Iterator[str]:
+        if sudo is True:  # the lock, which is tried with the push
+            yield "held"
+            return
         assert sudo == "spark"
         yield from self.run(None, line).stdout.splitlines()
 
