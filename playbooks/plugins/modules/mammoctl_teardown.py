@@ -26,6 +26,7 @@ import os
 import pwd
 import re
 import shutil
+import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mammoctl_files_text import without_block
@@ -39,26 +40,41 @@ def is_kept(path, keep):
     return any(path == k or path.startswith(k + "/") or k.startswith(path + "/") for k in keep)
 
 
+def going(tree, keep):
+    """Return what of a folder goes, in as few paths as say it: the folder, or parts of it."""
+    if tree in keep or any(tree.startswith(k + "/") for k in keep):
+        return []
+    if not is_kept(tree, keep):
+        return [tree]
+    found = []
+    for entry in sorted(os.scandir(tree), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False):
+            found += going(entry.path, keep)
+        elif not is_kept(entry.path, keep):
+            found.append(entry.path)
+    return found
+
+
 def clear(tree, keep):
     """Remove a folder with all that is in it but what stays."""
-    if tree in keep or any(tree.startswith(k + "/") for k in keep):
-        return
-    if not is_kept(tree, keep):
-        shutil.rmtree(tree, ignore_errors=True)
-        return
-    for entry in os.scandir(tree):
-        if entry.is_dir(follow_symlinks=False):
-            clear(entry.path, keep)
-        elif not is_kept(entry.path, keep):
-            os.unlink(entry.path)
+    for path in going(tree, keep):
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
 
 
 def restore(path):
-    """Take our block out of a file and give its disabled lines back."""
+    """Take our block out of a file and give its disabled lines back; whole, or not at all."""
     with open(path, encoding="utf-8", errors="surrogateescape") as stream:
         text = stream.read()
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
+    found = os.stat(path)
+    handle, temporary = tempfile.mkstemp(prefix=".mammoctl-", dir=os.path.dirname(path))
+    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(without_block(text))
+        os.fchown(stream.fileno(), found.st_uid, found.st_gid)
+        os.fchmod(stream.fileno(), found.st_mode & 0o7777)
+    os.replace(temporary, path)
 
 
 def installed(module, names):
@@ -146,7 +162,8 @@ def main():
     # A file that only we made goes whole; a file of others loses our block only.
     blocks = [p for p in manifest["blocks"] if p not in manifest["files"] and os.path.exists(p)]
     files = [p for p in manifest["files"] if os.path.lexists(p) and not is_kept(p, keep)]
-    trees = [p for p in manifest["trees"] if os.path.isdir(p) and p not in keep]
+    trees = [p for p in manifest["trees"] if os.path.isdir(p) and p != os.path.dirname(PATH)]
+    parts = [part for tree in trees for part in going(tree, [*keep, PATH])]
     users = [name for name in manifest["users"] if account_exists(name)] if not keep else []
     ours = installed(module, manifest["packages"])
     packages = removable(ours, lambda names: purged(module, names)) if module.params["packages"] else []
@@ -154,27 +171,27 @@ def main():
     removed = (
         ["block in %s" % p for p in blocks]
         + ["hold of %s" % name for name in holds]
-        + [*files, *trees]
+        + [*files, *parts]
         + ["user %s" % name for name in users]
         + ["package %s" % name for name in packages]
     )
     diff = {"before": "".join("%s\n" % line for line in removed), "after": ""}
-    if module.check_mode:
-        module.exit_json(changed=True, removed=removed, diff=diff)
+    # What is left after a teardown that kept the data is no reason for another one.
+    changed = bool(removed) or not keep
+    if module.check_mode or not changed:
+        module.exit_json(changed=changed, removed=removed, diff=diff)
 
     for path in blocks:
         restore(path)
     for path in files:
         os.unlink(path)
     for path in sorted(trees, key=len, reverse=True):
-        if path != os.path.dirname(PATH):
+        if os.path.isdir(path):  # it may have been part of one that has gone
             clear(path, [*keep, PATH])
     for name in users:
         module.run_command(["userdel", name], check_rc=True)
         if group_exists(name):  # people are members, and userdel leaves it then
             module.run_command(["groupdel", name], check_rc=True)
-        # userdel leaves a group that somebody else is a member of (spark_operators).
-        module.run_command(["groupdel", name])
     if holds:
         module.run_command(["apt-mark", "unhold", *holds], check_rc=True)
     if packages:

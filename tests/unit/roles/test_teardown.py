@@ -1,0 +1,97 @@
+"""A teardown takes what is ours, leaves the data, and the second one has nothing to do."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
+
+
+@pytest.fixture
+def teardown(plugin):
+    return plugin("modules", "mammoctl_teardown")
+
+
+def test_jobs_that_run_are_stopped_with_the_services() -> None:
+    variables = yaml.safe_load((PLAYBOOKS / "group_vars/all/teardown.yml").read_text())
+    running = ["mammoctl-job-train-1.service", "application by hand", "mammoctl-job-x.service"]
+    templar = Templar(DataLoader(), variables={"teardown_seen": {"running": running}})
+    found = templar.template(trust_as_template(variables["teardown_jobs"]))
+    assert found == [{"name": running[0]}, {"name": running[2]}]
+    text = (PLAYBOOKS / "teardown.yml").read_text()
+    # From the last to the first: before Spark, which they use.
+    assert "mammoctl_units + teardown_jobs }}" in text
+
+
+def test_what_goes_is_told_in_few_paths_and_once(teardown, tmp_path) -> None:
+    for name in ("ours/a/b", "data/keep/1", "data/scratch/2"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "data/link").symlink_to(tmp_path / "data/keep")
+    keep = [str(tmp_path / "data/keep")]
+    assert teardown.going(str(tmp_path / "ours"), keep) == [str(tmp_path / "ours")]
+    assert teardown.going(str(tmp_path / "data"), keep) == [
+        str(tmp_path / "data/link"),
+        str(tmp_path / "data/scratch"),
+    ]
+    teardown.clear(str(tmp_path / "data"), keep)
+    assert teardown.going(str(tmp_path / "data"), keep) == []
+    assert (tmp_path / "data/keep/1").is_dir()
+
+
+def test_a_file_of_others_is_given_back_whole_with_its_mode(teardown, tmp_path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("# BEGIN mammoctl\nx\n# END mammoctl\n#mammoctl: 127.0.1.1 me\nmine\n")
+    path.chmod(0o640)
+    teardown.restore(str(path))
+    assert path.read_text() == "127.0.1.1 me\nmine\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert [entry.name for entry in tmp_path.iterdir()] == ["hosts"]
+
+
+class Ended(Exception):
+    """What the module said."""
+
+
+def run(teardown, monkeypatch, ansible_module, root: Path, *, check: bool) -> dict[str, object]:
+    """Run the module on the record below ``root``, with data kept; no account, no package."""
+    path = str(root / "var/manifest.json")
+    kinds = ("packages", "holds", "users", "directories", "files", "blocks")
+    manifest: dict[str, list[str]] = {kind: [] for kind in kinds}
+    manifest["trees"] = [str(root / name) for name in ("opt", "hdfs")]
+    monkeypatch.setattr(teardown, "PATH", path)
+    monkeypatch.setattr(teardown, "load", lambda: manifest)
+    monkeypatch.setattr(teardown, "save", lambda _manifest: None)
+    module = ansible_module(check_mode=check, keep=[str(root / "hdfs/name")], packages=True)
+
+    def end(**result: object) -> None:
+        raise Ended(result)
+
+    module.exit_json = end
+    module.run_command = lambda *_args, **_rest: (0, "", "")
+    monkeypatch.setattr(teardown, "AnsibleModule", lambda **_rest: module)
+    with pytest.raises(Ended) as caught:
+        teardown.main()
+    return dict(caught.value.args[0])
+
+
+def test_the_second_teardown_that_keeps_the_data_changes_nothing(
+    teardown, monkeypatch, ansible_module, tmp_path
+) -> None:
+    for name in ("opt/bin", "hdfs/name", "hdfs/old", "var"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "var/manifest.json").write_text("{}")
+    gone = [str(tmp_path / "opt"), str(tmp_path / "hdfs/old")]
+    for check in (True, False):
+        done = run(teardown, monkeypatch, ansible_module, tmp_path, check=check)
+        assert (done["changed"], done["removed"]) == (True, gone)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hdfs", "var"]
+    for check in (True, False):
+        done = run(teardown, monkeypatch, ansible_module, tmp_path, check=check)
+        assert (done["changed"], done["removed"]) == (False, [])
+    assert (tmp_path / "hdfs/name").is_dir()
