@@ -85,6 +85,22 @@ def host_keys():
     return sorted(keys, key=lambda key: order[key.split()[0]])
 
 
+def ssh_port():
+    """Return the port on which other nodes reach the SSH server of this one."""
+    try:
+        told = subprocess.run(["/usr/sbin/sshd", "-T"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return 22
+    return listened(told)
+
+
+def listened(told):
+    """Return the port in what ``sshd -T`` says: the usual one where it is among them (pure)."""
+    found = re.findall(r"^listenaddress (\S+):(\d+)$", told, re.M | re.I)
+    ports = [int(port) for host, port in found if not host.strip("[]").startswith(("127.", "::1"))]
+    return 22 if 22 in ports or not ports else ports[0]
+
+
 def missing_packages(wanted):
     """Return which of ``wanted`` are not fully installed."""
     if not wanted:
@@ -241,6 +257,7 @@ def main():
         "time_service": time_service(),
         "behind": max(0.0, round(wanted["control_time"] - now, 1)),
         "host_keys": host_keys(),
+        "ssh_port": ssh_port(),
         "missing_packages": missing_packages(wanted["packages"]),
         "users": {name: user_of(name) for name in wanted["users"]},
         "groups": [name for name in wanted["users"] if is_group(name)],

@@ -30,6 +30,7 @@ def renderer():
             "ansible_facts": {
                 "mammoctl": {
                     "hostname": f"{name}.example.org",
+                    "ssh_port": 2222 if name == "n3" else 22,
                     "host_keys": [f"ssh-ed25519 KEY{name}", f"ssh-rsa RSA{name}"],
                 }
             },

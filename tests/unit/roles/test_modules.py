@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+import pytest
+
 SETTINGS = {
     "system": 384,
     "daemon": 300,
@@ -121,6 +123,20 @@ def test_what_stays_stays_with_its_parents(plugin, tmp_path):
     ]
     teardown.clear(str(tmp_path / "var"), [])
     assert not (tmp_path / "var").exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "port"),
+    [
+        ("port 22\nlistenaddress [::]:22\nlistenaddress 0.0.0.0:22\n", 22),
+        ("port 22\nport 2222\nlistenaddress 0.0.0.0:2222\nlistenaddress 0.0.0.0:22\n", 22),
+        ("port 2222\nlistenaddress [::]:2222\nlistenaddress 0.0.0.0:2222\n", 2222),
+        ("port 22\nlistenaddress 127.0.0.1:22\nlistenaddress 10.0.0.1:2200\n", 2200),
+        ("", 22),
+    ],
+)
+def test_the_port_of_the_ssh_server_is_asked_of_it(plugin, told, port):
+    assert plugin("modules", "mammoctl_facts").listened(told) == port
 
 
 def test_listening_ports_are_seen_with_their_owner(plugin):

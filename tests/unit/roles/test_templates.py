@@ -119,6 +119,10 @@ def test_only_the_master_may_use_the_key(render):
     assert text.splitlines()[1] == 'restrict,from="10.0.0.1" ssh-ed25519 PUB mammoctl@test'
     known = render("ssh", "known_hosts.j2").splitlines()
     assert "n2,10.0.0.2 ssh-ed25519 KEYn2" in known
+    assert "[n3]:2222,[fd00::3]:2222 ssh-ed25519 KEYn3" in known
+    config = render("ssh", "config.j2").split("Host ")
+    assert ["Port" in host for host in config] == [False, False, False, True]
+    assert "  HostName fd00::3\n  Port 2222\n  User mammoctl\n" in config[3]
     assert len(known) == 1 + 2 * len(NODES)
 
 
