@@ -13,7 +13,8 @@ description:
   - C(looked) changes nothing. It tells what the node is, what is kept, and what runs.
   - C(saved) keeps the present state, unless the upgrade to C(to) has begun here before.
   - C(restored) brings the kept state back, removes files that came later, and disables units that came later.
-  - C(dropped) forgets the kept state. C(pruned) removes the environments of neither the present nor the kept.
+  - C(dropped) forgets the kept state. C(pruned) removes the environments and unpacked archives of neither the present
+    nor the kept.
 author: mammoctl
 options:
   state: {description: What to do., type: str, choices: [looked, saved, restored, dropped, pruned], default: looked}
@@ -21,6 +22,11 @@ options:
   link: {description: The link to the current environment., type: path, default: /opt/mammoctl/env}
   interpreters: {description: Folder of managed interpreters., type: path, default: /opt/mammoctl/python}
   envs: {description: Folder of the environments., type: path, default: /opt/mammoctl/envs}
+  unpacked:
+    description: Folders of unpacked archives; the settings name those that are in use.
+    type: list
+    elements: path
+    default: [/opt/mammoctl/spark, /opt/mammoctl/sbt]
   kept: {description: Where the kept state lies., type: path, default: /var/lib/mammoctl/previous}
 """
 
@@ -34,12 +40,12 @@ EXAMPLES = r"""
 import fnmatch
 import json
 import os
-import re
 import shutil
 import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mammoctl_manifest import load, record, save
+from ansible.module_utils.mammoctl_superfluous import superfluous, unnamed
 
 CLUSTER = "/etc/mammoctl/cluster.json"
 SETTINGS = ("/etc/", "/opt/", "/usr/")  # what lies elsewhere is state, and stays through upgrades
@@ -189,22 +195,18 @@ def running(module):
     return units + applications("http://%(address)s:%(ui_port)s" % cluster)
 
 
-def named_by_keys(folder):
-    """Return the names in a folder that are keys, or two keys joined by a dash."""
-    try:
-        return sorted(name for name in os.listdir(folder) if re.fullmatch(r"[0-9a-f]{16}(-[0-9a-f]{16})?", name))
-    except OSError:
-        return []
-
-
-def superfluous(envs, interpreters, needed):
-    """Return the folders of environments and interpreters that none of the environments ``needed`` is or needs.
-
-    An environment's key is that of its requirements, followed by that of its managed interpreter if it has one.
-    """
-    bases = {key.partition("-")[2] for key in needed}
-    old = [os.path.join(envs, name) for name in named_by_keys(envs) if name not in needed]
-    return old + [os.path.join(interpreters, name) for name in named_by_keys(interpreters) if name not in bases]
+def said_by_settings(kept, record_of, names):
+    """Return all that the settings ``names`` and the kept ones say, texts and the targets of links."""
+    texts = []
+    for entry in filter(None, map(state_of, names)):
+        texts.append(entry["link"] if "link" in entry else entry["data"].decode("utf-8", "replace"))
+    for entry in record_of.get("files", []):
+        if "link" in entry:
+            texts.append(entry["link"])
+            continue
+        with open(os.path.join(kept, entry["copy"]), encoding="utf-8", errors="replace") as stream:
+            texts.append(stream.read())
+    return "\n".join(texts)
 
 
 def main():
@@ -220,6 +222,11 @@ def main():
             "link": {"type": "path", "default": "/opt/mammoctl/env"},
             "interpreters": {"type": "path", "default": "/opt/mammoctl/python"},
             "envs": {"type": "path", "default": "/opt/mammoctl/envs"},
+            "unpacked": {
+                "type": "list",
+                "elements": "path",
+                "default": ["/opt/mammoctl/spark", "/opt/mammoctl/sbt"],
+            },
             "kept": {"type": "path", "default": "/var/lib/mammoctl/previous"},
         },
         supports_check_mode=True,
@@ -250,6 +257,7 @@ def main():
     links = (present["env"], before.get("from", {}).get("env", ""))
     needed = {os.path.basename(name) for name in links if name}
     old = superfluous(wanted["envs"], wanted["interpreters"], needed) if needed else []
+    old += unnamed(wanted["unpacked"], said_by_settings(kept, before, settings(load(), link)))
     if not check:
         for path in old:
             shutil.rmtree(path)

@@ -114,6 +114,29 @@ def test_an_interpreter_goes_with_the_last_environment_on_it(upgrade, tmp_path):
     assert old == [str(interpreters / OLDER)]
 
 
+def test_an_unpacked_archive_goes_when_no_setting_names_it(upgrade, tmp_path):
+    """What is kept for the way back names its own; where nothing is named, nothing goes."""
+    roots = [tmp_path / name for name in ("spark", "sbt", "python")]
+    for root in roots:
+        for key in (OLDER, OLD, NEW):
+            (root / key).mkdir(parents=True)
+    link, repositories = tmp_path / "etc-spark", tmp_path / "repositories"
+    link.symlink_to(roots[0] / NEW)
+    repositories.write_text(f"  mammoctl: file://{roots[1]}/{NEW}/\n")
+    kept = tmp_path / "previous"
+    names = [str(link), str(repositories), str(tmp_path / "gone")]
+    upgrade.keep(str(kept), names, {"bundle": "b"}, "to")
+    record = upgrade.read_json(str(kept / "kept.json"))
+    link.unlink()
+    link.symlink_to(roots[0] / OLD)
+    said = upgrade.said_by_settings(str(kept), record, names)
+    assert upgrade.unnamed([str(root) for root in roots], said) == [
+        str(roots[0] / OLDER),
+        *(str(roots[1] / key) for key in sorted((OLDER, OLD))),
+    ]
+    assert upgrade.unnamed([str(tmp_path / "no")], said) == []
+
+
 def test_a_worker_is_asked_itself(plugin):
     spark = plugin("modules", "mammoctl_spark")
     pages = {
