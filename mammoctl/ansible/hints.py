@@ -36,9 +36,14 @@ _KNOWN = [
         "later) and must ask, set `ansible_become_exe: sudo.ws` for it in the inventory",
     ),
     (
-        r"[Mm]issing sudo password|a password is required|Incorrect sudo password"
-        r"|not in the sudoers|privilege escalation",
-        "allow the login password-free sudo on that host, or log in as root (`ansible_user`)",
+        r"Incorrect sudo password",
+        "the password for sudo is not the right one there: give it again (`mammoctl -K ...`), or "
+        "correct `ansible_become_password`",
+    ),
+    (
+        r"[Mm]issing sudo password|a password is required|not in the sudoers|privilege escalation",
+        "give the password for sudo (`mammoctl -K ...`), allow the login password-free sudo on "
+        "that host, or log in as root (`ansible_user`)",
     ),
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed",
@@ -60,15 +65,15 @@ _KNOWN = [
     (
         r"[Cc]hecksum|hashes? (do|does) not match|HASH",
         "a file arrived damaged or is not the pinned one: run the same command again; if it "
-        "persists, remove it from the artifact store",
+        "persists, check the files here: mammoctl bundle verify",
     ),
     (
         r"Out of memory|Cannot allocate memory|MemoryError|oom-kill",
-        "the host has too little memory: see the requirements in the README",
+        "the host has too little memory: see `Memory of a node` in docs/roles.md",
     ),
     (
         r"is undefined|undefined variable",
-        "a variable that the playbook needs is missing: see inventory/example for all of them",
+        "a variable that the playbook needs is missing: docs/roles.md lists all of them",
     ),
 ]
 

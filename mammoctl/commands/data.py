@@ -20,16 +20,13 @@ app = typer.Typer(no_args_is_help=True, help="Bring images to the cluster.")
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(left: str = "nothing was changed") -> Iterator[None]:
     from mammoctl.errors import Interrupted
 
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted; the cluster holds nothing half finished",
-            hint="run the same command again",
-        ) from None
+        raise Interrupted(f"interrupted; {left}", hint="run the same command again") from None
 
 
 @app.command()
@@ -88,7 +85,7 @@ def push(
     from mammoctl.data.scan import scan_folder
     from mammoctl.ssh import Nodes
 
-    with _interruptible():
+    with _interruptible("the cluster holds nothing half finished"):
         check_name(name)
         cluster = inventories.load(inventory)
         scan = scan_folder(
@@ -303,7 +300,7 @@ def synthesize(
     from mammoctl import console
     from mammoctl.data.synthetic import synthesize as make
 
-    with _interruptible():
+    with _interruptible(f"{folder} is not complete"):
         count = make(folder, images=images, patients=patients, seed=seed)
     console.result(f"{folder}: {count} phantoms of {patients} patients, with manifest.csv")
 

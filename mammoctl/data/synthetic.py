@@ -68,8 +68,11 @@ def synthesize(folder: Path, *, images: int = 60, patients: int = 20, seed: int 
     try:
         if _is_ours(folder, parameters):
             return images
+        folder.mkdir(parents=True, exist_ok=True)
+        # First: what an interruption leaves is known as ours, and made anew.
+        (folder / MARKER).write_text(json.dumps(parameters | {"complete": False}) + "\n")
         for label in LABELS:
-            (folder / label).mkdir(parents=True, exist_ok=True)
+            (folder / label).mkdir(exist_ok=True)
         _write(folder, _plan(images, patients, seed), seed)
         (folder / MARKER).write_text(json.dumps(parameters) + "\n")
     except OSError as exc:
@@ -78,13 +81,20 @@ def synthesize(folder: Path, *, images: int = 60, patients: int = 20, seed: int 
 
 
 def _is_ours(folder: Path, parameters: dict[str, int]) -> bool:
-    if not folder.exists():
+    """Tell whether the folder holds this very set, complete.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    marker = folder / MARKER
-    if marker.is_file():
-        if json.loads(marker.read_text()) == parameters:
-            return True
-    elif not any(folder.iterdir()):
+    try:
+        found = json.loads((folder / MARKER).read_text())
+    except (OSError, ValueError):
+        found = None
+    if found == parameters:
+        return True
+    if found == parameters | {"complete": False}:
         return False
     raise DataError(
         f"{folder} holds other files", hint="name a new folder, or remove this one yourself"

@@ -77,7 +77,8 @@ def _machine(name: str, seen: NodeState, record: ClusterFile) -> Iterator[Findin
             yield Finding(
                 name,
                 f"the disk of {disk.path} is {disk.percent} % full ({disk.free_mb} MiB free)",
-                "mammoctl jobs, mammoctl data: remove what is not needed; or add a disk",
+                "free space there, or add a disk; what data sets and features take, by name: "
+                "hdfs dfs -du -h /mammoctl/data /mammoctl/features",
             )
     if seen.cards > len(seen.gpus):
         yield Finding(

@@ -249,13 +249,16 @@ def test_old_logs_go(cluster, fake, logs):
         ("No space left on device", "disk"),
         ("E: Unable to locate package openjdk-21-jdk-headless", "lists"),
         ("Err: Temporary failure resolving 'mirror'", "DNS"),
-        ("Missing sudo password", "sudo"),
+        ("Missing sudo password", "mammoctl -K"),
+        ("Incorrect sudo password", "not the right one"),
+        ("Arrived with a wrong checksum: x.whl", "mammoctl bundle verify"),
+        ("MemoryError", "docs/roles.md"),
         ("Host key verification failed.", "known_hosts"),
         ("admin@192.0.2.1: Permission denied (publickey).", "ansible_user"),
         ("ssh: connect to host 192.0.2.1 port 22: No route to host", "reachable"),
         ("Timeout (12s) waiting for privilege escalation prompt: ", "sudo.ws"),
         ("/bin/sh: 1: /usr/bin/python3: not found", "python3"),
-        ("'x_y' is undefined", "inventory/example"),
+        ("'x_y' is undefined", "docs/roles.md"),
     ],
 )
 def test_hints(message, word):

@@ -9,6 +9,7 @@ import pydicom
 import pytest
 from PIL import Image
 
+from mammoctl.data import synthetic
 from mammoctl.data.scan import scan_folder
 from mammoctl.data.synthetic import synthesize
 from mammoctl.errors import DataError
@@ -54,6 +55,23 @@ def test_a_second_run_leaves_the_set_alone(folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     synthesize(folder, images=24, patients=8, seed=3)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_an_interrupted_set_is_made_anew_by_the_same_command(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path, *_rest: object) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(synthetic, "_write_dicom", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            synthesize(tmp_path / "set", images=24, patients=8, seed=3)
+    with pytest.raises(DataError, match="other files"):  # of another set nothing is known
+        synthesize(tmp_path / "set", images=24, patients=8, seed=4)
+    synthesize(tmp_path / "set", images=24, patients=8, seed=3)
+    assert digest(tmp_path / "set") == digest(folder)
 
 
 def test_malignant_phantoms_are_brighter(folder: Path) -> None:
