@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mammoctl.commands.bundle_create import AsJson, Inventory, create
+from mammoctl.commands.bundle_create import Inventory, create
+from mammoctl.commands.options import Json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,7 +24,12 @@ Key = Annotated[
 
 
 @app.command()
-def show(*, key: Key = None, files: bool = False, as_json: AsJson = False) -> None:
+def show(
+    *,
+    key: Key = None,
+    files: Annotated[bool, typer.Option("--files", help="List every file, too.")] = False,
+    as_json: Json = False,
+) -> None:
     """List the bundles that were made here; with KEY or FILE, one bundle's parts and sizes."""
     from mammoctl import console
     from mammoctl.bundle import carried, report, resolve
@@ -48,7 +54,7 @@ def show(*, key: Key = None, files: bool = False, as_json: AsJson = False) -> No
 
 
 @app.command()
-def verify(*, key: Key = None, as_json: AsJson = False) -> None:
+def verify(*, key: Key = None, as_json: Json = False) -> None:
     """Compute the checksum of every file again; damaged files are removed from the store.
 
     Exit code 1 when a file is damaged or missing: `mammoctl bundle create` fetches it again.

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl.commands.options import Json
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mammoctl.bundle import Sources, Target
     from mammoctl.python_runtime import Wish
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Inventory = Annotated[
     str | None,
     typer.Option(
@@ -76,7 +77,7 @@ def create(
         ),
     ] = None,
     inventory: Inventory = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Resolve and fetch what nodes need, before they are there.
 

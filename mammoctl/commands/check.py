@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mammoctl.commands.services import Inventory
+from mammoctl.commands.options import ExtraVars, Inventory, Json
 
 if TYPE_CHECKING:
     from mammoctl.check.run import Report
@@ -16,17 +16,12 @@ if TYPE_CHECKING:
 def check(
     *,
     inventory: Inventory = None,
-    extra_vars: Annotated[
-        list[str] | None,
-        typer.Option("--extra-vars", "-e", metavar="KEY=VALUE|@FILE", help="Override a variable."),
-    ] = None,
+    extra_vars: ExtraVars = None,
     security: Annotated[
         bool,
         typer.Option("--security", help="Compare a running cluster with docs/security.md instead."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the findings as JSON on standard output.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Find everything that could fail later, on all hosts; changes nothing.
 

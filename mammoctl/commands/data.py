@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mammoctl import completion
-from mammoctl.commands.submit import Inventory, Json
+from mammoctl.commands.options import Inventory, Json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl.commands.options import Json
+
 if TYPE_CHECKING:
     from mammoctl.init.draft import Draft, Login
     from mammoctl.init.keys import HostKey
@@ -57,9 +59,7 @@ def init(
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without a question.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON on standard output.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """Describe a new cluster: reach its machines, pin their host keys, write the inventory.
 

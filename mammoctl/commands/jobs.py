@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mammoctl import completion
-from mammoctl.commands.submit import Inventory, Json, ResultsDir, option
+from mammoctl.commands.options import Inventory, Json, Yes, again
+from mammoctl.commands.submit import ResultsDir
 
 if TYPE_CHECKING:
     from mammoctl.jobs.watch import Outcome
@@ -27,7 +28,6 @@ Job = Annotated[
         autocompletion=completion.jobs,
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @contextmanager
@@ -187,7 +187,7 @@ def _watch(
         nodes,
         str(spec["id"]),
         results,
-        option=option(inventory),
+        option=again(inventory),
         kind=str(spec.get("kind", "train")),
         position=position,
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mammoctl.commands.submit import Inventory
+from mammoctl.commands.options import Inventory
 
 
 def names(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl.commands.options import Check, Diff, ExtraVars, Inventory, Json
+
 if TYPE_CHECKING:
     from mammoctl.ansible.runner import PlaybookResult
     from mammoctl.bundle import Bundle, Target
@@ -17,38 +19,24 @@ if TYPE_CHECKING:
 
 def provision(
     *,
-    inventory: Annotated[
-        str | None,
-        typer.Option(
-            "--inventory", "-i", metavar="NAME|PATH",
-            help="Inventory: a name under ./inventory, a folder or a file.",
-        ),
-    ] = None,
+    inventory: Inventory = None,
     bundle: Annotated[
         str | None,
         typer.Option(
-            "--bundle", metavar="KEY|FILE",
+            "--bundle",
+            metavar="KEY|FILE",
             help="A bundle of `mammoctl bundle create`, or where one was written: nothing is "
             "fetched from outside.",
         ),
     ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; tell what would change.")
-    ] = False,
-    diff: Annotated[
-        bool, typer.Option("--diff", help="Show the differences of changed files.")
-    ] = False,
+    check: Check = False,
+    diff: Diff = False,
     tags: Annotated[
         str | None, typer.Option("--tags", help="Only these parts, such as spark,hdfs_configure.")
     ] = None,
-    extra_vars: Annotated[
-        list[str] | None,
-        typer.Option("--extra-vars", "-e", metavar="KEY=VALUE|@FILE", help="Override a variable."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON on standard output.")
-    ] = False,
-) -> None:  # fmt: skip
+    extra_vars: ExtraVars = None,
+    as_json: Json = False,
+) -> None:
     """Turn the hosts of an inventory into a Spark cluster with HDFS and TensorFlow.
 
     Safe to run again at any time: what is as it should be is left alone. See first what would

@@ -6,19 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl.commands.options import Inventory, Json
+
 if TYPE_CHECKING:
     from mammoctl.ansible.runner import PlaybookResult
     from mammoctl.services import Action, Outcome
 
-Inventory = Annotated[
-    str | None,
-    typer.Option(
-        "--inventory",
-        "-i",
-        metavar="NAME|PATH",
-        help="Inventory: a name under ./inventory, a folder or a file.",
-    ),
-]
 Node = Annotated[
     list[str] | None,
     typer.Option("--node", metavar="NODE", help="Only this node; may be repeated. By default all."),
@@ -27,7 +20,6 @@ Wait = Annotated[
     float, typer.Option("--wait", min=1, metavar="SECONDS", help="Until all must be up.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, though work is broken off.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 
 def start(

@@ -10,19 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl.commands.options import Inventory
+
 if TYPE_CHECKING:
     from mammoctl.status.gather import ClusterState
 
 
 def status(
     *,
-    inventory: Annotated[
-        str | None,
-        typer.Option(
-            "--inventory", "-i", metavar="NAME|PATH",
-            help="Inventory: a name under ./inventory, a folder or a file.",
-        ),
-    ] = None,
+    inventory: Inventory = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Look again and again until Ctrl-C.")
     ] = False,
@@ -36,7 +32,7 @@ def status(
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON on standard output; a line per look with --watch.")
     ] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Show nodes, services, storage, applications and recent jobs; changes nothing.
 
     Exit code: 0 all is as it should be, 1 something is to be mended.

@@ -8,25 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mammoctl import completion
+from mammoctl.commands.options import Inventory, Json, again
 
 if TYPE_CHECKING:
     from mammoctl.jobs.job import Job
     from mammoctl.jobs.settings import Options
     from mammoctl.ssh import Nodes
 
-Inventory = Annotated[
-    str | None,
-    typer.Option(
-        "-i",
-        "--inventory",
-        help="Inventory: a path, or a name under ./inventory.",
-        autocompletion=completion.inventories,
-    ),
-]
 ResultsDir = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where the folder of the job is put.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
 Notify = Annotated[
     list[str] | None,
     typer.Option(
@@ -295,7 +286,7 @@ def submit(
         if job is not None:
             raise Interrupted(
                 f"interrupted while the job {job.id} was being started",
-                hint=f"see whether it runs: mammoctl jobs list {option(inventory)}".rstrip(),
+                hint=f"see whether it runs: mammoctl jobs list {again(inventory)}".rstrip(),
             ) from None
         raise Interrupted(
             "interrupted before the job was started", hint="run the same command again"
@@ -355,7 +346,7 @@ def _follow(
     position = Position(log=0 if job.kind == "script" else None)
     try:
         outcome = watch(
-            nodes, job.id, results, option=option(inventory), kind=job.kind, position=position
+            nodes, job.id, results, option=again(inventory), kind=job.kind, position=position
         )
     except Interrupted:
         notices.leave_behind(nodes.cluster, job.id)
@@ -366,13 +357,6 @@ def _follow(
     else:
         report(nodes, outcome)
     return outcome.exit_code
-
-
-def option(inventory: str | None) -> str:
-    """Return the option that names the cluster again, for commands in hints."""
-    import shlex
-
-    return f"-i {shlex.quote(inventory)}" if inventory else ""
 
 
 def register(app: typer.Typer) -> None:

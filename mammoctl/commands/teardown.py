@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl.commands.options import ExtraVars, Inventory, Json, Yes
+
 if TYPE_CHECKING:
     from mammoctl.inventory import Cluster
 
@@ -15,13 +17,7 @@ _KINDS = ("packages", "users", "trees", "files", "blocks")
 
 def teardown(
     *,
-    inventory: Annotated[
-        str | None,
-        typer.Option(
-            "--inventory", "-i", metavar="NAME|PATH",
-            help="Inventory: a name under ./inventory, a folder or a file.",
-        ),
-    ] = None,
+    inventory: Inventory = None,
     data: Annotated[
         bool, typer.Option("--data", help="The cluster's data too: HDFS, jobs and results.")
     ] = False,
@@ -35,15 +31,10 @@ def teardown(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; list what would be removed.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    extra_vars: Annotated[
-        list[str] | None,
-        typer.Option("--extra-vars", "-e", metavar="KEY=VALUE|@FILE", help="Override a variable."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON on standard output.")
-    ] = False,
-) -> None:  # fmt: skip
+    yes: Yes = False,
+    extra_vars: ExtraVars = None,
+    as_json: Json = False,
+) -> None:
     """Remove from every host what provisioning put there, and nothing else.
 
     Each host has a record of it. Data stays unless --data is given. `--check` lists everything.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mammoctl.commands.services import Inventory
+from mammoctl.commands.options import Inventory
 
 if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile

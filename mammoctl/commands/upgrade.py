@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl.commands.options import Check, Diff, ExtraVars, Inventory, Json, Yes
+
 if TYPE_CHECKING:
     from mammoctl.ansible.runner import PlaybookResult
     from mammoctl.bundle import Bundle
@@ -23,17 +25,12 @@ _REQUIREMENTS = (
 
 def upgrade(
     *,
-    inventory: Annotated[
-        str | None,
-        typer.Option(
-            "--inventory", "-i", metavar="NAME|PATH",
-            help="Inventory: a name under ./inventory, a folder or a file.",
-        ),
-    ] = None,
+    inventory: Inventory = None,
     key: Annotated[
         str | None,
         typer.Option(
-            "--bundle", metavar="KEY|FILE",
+            "--bundle",
+            metavar="KEY|FILE",
             help="A bundle of `mammoctl bundle show`, or where one was written; by default what "
             "this mammoctl's locks say.",
         ),
@@ -44,21 +41,12 @@ def upgrade(
     force: Annotated[
         bool, typer.Option("--force", help="Although applications run; they may fail.")
     ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; tell what would change.")
-    ] = False,
-    diff: Annotated[
-        bool, typer.Option("--diff", help="Show the differences of changed files.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    extra_vars: Annotated[
-        list[str] | None,
-        typer.Option("--extra-vars", "-e", metavar="KEY=VALUE|@FILE", help="Override a variable."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON on standard output.")
-    ] = False,
-) -> None:  # fmt: skip
+    check: Check = False,
+    diff: Diff = False,
+    yes: Yes = False,
+    extra_vars: ExtraVars = None,
+    as_json: Json = False,
+) -> None:
     """Bring a running cluster to another Spark, HDFS or Python environment, node by node.
 
     The new environment is made on all nodes and tried before anything is switched. If a node

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl.commands.options import Inventory, Json
+
 if TYPE_CHECKING:
     from mammoctl.inventory import Cluster
     from mammoctl.verify.run import Check, Verdict
@@ -14,15 +16,7 @@ if TYPE_CHECKING:
 
 def verify(
     *,
-    inventory: Annotated[
-        str | None,
-        typer.Option(
-            "--inventory",
-            "-i",
-            metavar="NAME|PATH",
-            help="Inventory: a name under ./inventory, a folder or a file.",
-        ),
-    ] = None,
+    inventory: Inventory = None,
     role: Annotated[
         list[str] | None,
         typer.Option("--role", metavar="ROLE", help="Check only this role; may be repeated."),
@@ -30,9 +24,7 @@ def verify(
     junit: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", help="Also write a JUnit file.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON on standard output.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Check every node of a cluster, and run a real job on all of its workers.
 
