@@ -18,7 +18,7 @@ from mammoctl.status.node import NodeState
 if TYPE_CHECKING:
     from mammoctl.ansible.runner import PlaybookResult
     from mammoctl.inventory import Cluster
-    from mammoctl.status.gather import ClusterState
+    from mammoctl.status.state import ClusterState
 
 Action = Literal["start", "stop", "restart"]
 

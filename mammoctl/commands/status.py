@@ -13,7 +13,7 @@ import typer
 from mammoctl.commands.options import Inventory
 
 if TYPE_CHECKING:
-    from mammoctl.status.gather import ClusterState
+    from mammoctl.status.state import ClusterState
 
 
 def status(

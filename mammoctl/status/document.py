@@ -9,7 +9,7 @@ from mammoctl.errors import MammoctlError
 from mammoctl.status.node import NodeState
 
 if TYPE_CHECKING:
-    from mammoctl.status.gather import ClusterState
+    from mammoctl.status.state import ClusterState
 
 SCHEMA = 1
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from mammoctl import role_settings
 from mammoctl.errors import ConnectionFailed, MammoctlError
-from mammoctl.findings import Finding
 from mammoctl.status import master, node
+from mammoctl.status.judge import judge
 from mammoctl.status.node import NodeState
+from mammoctl.status.state import ClusterState
 
 if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
     from mammoctl.inventory import Cluster
-    from mammoctl.spark_master import MasterState
     from mammoctl.ssh import Nodes
 
 T = TypeVar("T")
@@ -34,39 +33,6 @@ JOBS = 5
 _DISKS = ("hdfs_data_dir", "hdfs_name_dir", "spark_var_dir")
 
 
-@dataclass
-class ClusterState:
-    """A cluster at one moment.
-
-    Attributes:
-        nodes: by name, in the inventory's order; for a silent node the reason.
-        record: the ``cluster.json`` of the master, or of another node where it is silent.
-        unanswered: of ``spark hdfs jobs``, what the master was asked in vain, with the reason.
-        seconds: from the first question to the last answer.
-    """
-
-    cluster: Cluster
-    at: float
-    nodes: dict[str, NodeState | MammoctlError]
-    record: ClusterFile | None = None
-    spark: MasterState | None = None
-    hdfs: master.Hdfs | None = None
-    jobs: list[master.Job] | None = None
-    unanswered: dict[str, MammoctlError] = field(default_factory=dict)
-    seconds: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def applications(self) -> list[master.Application]:
-        """The running Spark applications, as far as the Spark master answers."""
-        return master.applications(self.spark) if self.spark else []
-
-    @property
-    def ok(self) -> bool:
-        """Tell whether all is as it should be."""
-        return not any(finding.grave for finding in self.findings)
-
-
 def gather(nodes: Nodes, *, jobs: int = JOBS, answer_s: float = ANSWER_S) -> ClusterState:
     """Ask every node of the cluster, and the master about the whole.
 
@@ -75,8 +41,6 @@ def gather(nodes: Nodes, *, jobs: int = JOBS, answer_s: float = ANSWER_S) -> Clu
         jobs: how many of the newest jobs to list.
         answer_s: seconds that a node, once connected, may take for an answer.
     """
-    from mammoctl.status.judge import judge
-
     cluster = nodes.cluster
     began = time.monotonic()
     line = node.script(str(role_settings.value(cluster.vars, name)) for name in _DISKS)

@@ -12,7 +12,7 @@ from mammoctl.status.node import NodeState
 if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
     from mammoctl.inventory import Cluster
-    from mammoctl.status.gather import ClusterState
+    from mammoctl.status.state import ClusterState
 
 FULL_PERCENT = 90
 """A disk that is fuller is a finding; HDFS and Spark stop writing soon after."""

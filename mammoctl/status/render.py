@@ -13,8 +13,8 @@ from mammoctl.status.node import NodeState
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mammoctl.status.gather import ClusterState
     from mammoctl.status.master import Job
+    from mammoctl.status.state import ClusterState
 
 _GIB = 1024
 
