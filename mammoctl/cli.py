@@ -36,6 +36,10 @@ _SYSTEM_REFUSALS = {
     errno.EACCES: "check the owner and mode of that path, or run as another user",
     errno.EPERM: "check the owner and mode of that path, or run as another user",
     errno.EROFS: "that file system is read-only: choose another place",
+    errno.ENOTDIR: "a part of that path is a file: choose another place",
+    errno.EISDIR: "that is a folder: name a file",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "let this shell open more files (ulimit -n 4096), then run the same command again",
 }
 
 app = typer.Typer(

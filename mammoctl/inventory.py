@@ -285,9 +285,15 @@ def _host(source: Path, name: str, values: Mapping[str, Any], groups: Iterable[s
     port = text("ansible_port", "ansible_ssh_port") or "22"
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise InventoryError(f"{source}: `ansible_port` of {name} is not a port: {port}")
-    options = ssh_options(
-        text("ansible_ssh_common_args") or "", text("ansible_ssh_extra_args") or ""
-    )
+    try:
+        options = ssh_options(
+            text("ansible_ssh_common_args") or "", text("ansible_ssh_extra_args") or ""
+        )
+    except ValueError as exc:
+        raise InventoryError(
+            f"{source}: the SSH arguments of {name} cannot be read: {exc}",
+            hint="close every quote in ansible_ssh_common_args and ansible_ssh_extra_args",
+        ) from exc
     checking = next((v for k, v in options.items() if k.lower() == "stricthostkeychecking"), "yes")
     if checking.lower() not in {"yes", "ask", "true"}:
         raise InventoryError(
@@ -309,7 +315,11 @@ def _host(source: Path, name: str, values: Mapping[str, Any], groups: Iterable[s
 
 
 def ssh_options(*arguments: str) -> dict[str, str]:
-    """Collect ``-o Name=Value`` and ``-J HOST``; as for SSH itself the first value counts."""
+    """Collect ``-o Name=Value`` and ``-J HOST``; as for SSH itself the first value counts.
+
+    Raises:
+        ValueError: a quote is not closed.
+    """
     options: dict[str, str] = {}
     for argument in arguments:
         words = iter(shlex.split(argument))

@@ -171,9 +171,14 @@ def _of_ansible(name: str, values: Mapping[str, Any], login: Login) -> Draft:
     def text(*keys: str) -> str:
         return next((str(values[key]) for key in keys if values.get(key)), "")
 
-    options = inventories.ssh_options(
-        text("ansible_ssh_common_args"), text("ansible_ssh_extra_args")
-    )
+    try:
+        options = inventories.ssh_options(
+            text("ansible_ssh_common_args"), text("ansible_ssh_extra_args")
+        )
+    except ValueError as exc:
+        raise UsageError(
+            f"the SSH arguments of {name} cannot be read: {exc}", hint="close every quote in them"
+        ) from exc
     lower = {key.lower(): value for key, value in options.items()}
     key = text("ansible_ssh_private_key_file", "ansible_private_key_file")
     port = text("ansible_port", "ansible_ssh_port")

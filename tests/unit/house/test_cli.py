@@ -18,6 +18,8 @@ from mammoctl import cli, errors
         (errors.LabError("no"), 1),
         (errors.JobError("no"), 125),
         (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device", "/x"), 1),
+        (NotADirectoryError(20, "Not a directory", "/x/y"), 1),
     ],
 )
 def test_errors_become_exit_codes_without_a_traceback(

@@ -220,6 +220,7 @@ def test_same_address_twice():
         ({"ansible_host": "{{ missing }}"}, "`ansible_host` of b cannot be resolved"),
         ({"ansible_ssh_common_args": "-o StrictHostKeyChecking=no"}, "StrictHostKeyChecking=no"),
         ({"ansible_ssh_extra_args": "-oStrictHostKeyChecking=off"}, "StrictHostKeyChecking=off"),
+        ({"ansible_ssh_extra_args": "-o 'ProxyCommand=x"}, "SSH arguments of b cannot be read"),
     ],
 )
 def test_unusable_variables(values, said):
