@@ -39,7 +39,7 @@ _SYSTEM_REFUSALS = {
     errno.ENOTDIR: "a part of that path is a file: choose another place",
     errno.EISDIR: "that is a folder: name a file",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EMFILE: "let this shell open more files (ulimit -n 4096), then run the same command again",
+    errno.EMFILE: "let this shell open more files (ulimit -n 4096), then run this again",
 }
 
 app = typer.Typer(
