@@ -65,6 +65,7 @@ import stat
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mammoctl_account import making
 from ansible.module_utils.mammoctl_files_text import with_block
 from ansible.module_utils.mammoctl_manifest import record
 
@@ -107,9 +108,7 @@ class Layer:
         if self.check:
             return
         record("users", [name])
-        command = ["useradd", "--system", "--user-group", "--no-create-home"]
-        command += ["--home-dir", wanted["home"], "--shell", wanted["shell"], name]
-        rc, _out, err = self.module.run_command(command)
+        rc, _out, err = self.module.run_command(making(name, wanted["home"], wanted["shell"]))
         if rc:
             self.module.fail_json(msg="Cannot create the account %s: %s" % (name, err.strip()))
 
@@ -171,6 +170,8 @@ class Layer:
 
     def directory(self, item):
         """Make a folder."""
+        if os.path.lexists(item["path"]) and not os.path.isdir(item["path"]):
+            self.module.fail_json(msg="%(path)s is there and is no folder: move it away" % item)
         if not os.path.isdir(item["path"]):
             self.note(item["path"], "", "a folder, %(owner)s:%(group)s\n" % item)
             if self.check:
@@ -186,12 +187,12 @@ class Layer:
         current = os.readlink(path) if os.path.islink(path) else None
         if current == target:
             return
+        if os.path.isdir(path) and not os.path.islink(path):
+            self.module.fail_json(msg="%s is a folder that mammoctl did not make: move it away" % path)
         self.note(path, "-> %s\n" % current if current else "", "-> %s\n" % target)
         if self.check:
             return
         self.parents(path)
-        if os.path.isdir(path) and not os.path.islink(path):
-            self.module.fail_json(msg="%s is a folder that mammoctl did not make: move it away" % path)
         record("files", [path])
         temporary = path + ".mammoctl-new"
         if os.path.lexists(temporary):

@@ -27,6 +27,7 @@ import os
 import pwd
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mammoctl_account import making
 from ansible.module_utils.mammoctl_manifest import record
 
 
@@ -52,15 +53,7 @@ def main():
             account = pwd.getpwnam(wanted["user"])
         except KeyError:
             record("users", [wanted["user"]])
-            command = [
-                "useradd",
-                "--system",
-                "--user-group",
-                "--no-create-home",
-                "--home-dir",
-                wanted["home"],
-            ]
-            module.run_command([*command, "--shell", "/bin/bash", wanted["user"]], check_rc=True)
+            module.run_command(making(wanted["user"], wanted["home"], "/bin/bash"), check_rc=True)
             account = pwd.getpwnam(wanted["user"])
         for folder in (wanted["home"], os.path.dirname(path)):
             if not os.path.isdir(folder):
@@ -73,18 +66,7 @@ def main():
             with open(public, "w", encoding="utf-8") as stream:
                 stream.write("%s %s\n" % (out.strip(), wanted["comment"]))
         else:
-            command = [
-                "ssh-keygen",
-                "-q",
-                "-t",
-                "ed25519",
-                "-N",
-                "",
-                "-C",
-                wanted["comment"],
-                "-f",
-                path,
-            ]
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", wanted["comment"], "-f", path]
             module.run_command(command, check_rc=True)
         record("files", [path, public])
         for name in (path, public):

@@ -127,3 +127,22 @@ def test_a_block_leaves_the_lines_of_others(plugin):
 def test_flattened_items(plugin):
     action = plugin("action", "mammoctl_files")
     assert action.flattened([{"a": 1}, [{"b": 2}, {"c": 3}], []]) == [{"a": 1}, {"b": 2}, {"c": 3}]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_others_put_there_is_refused_by_a_prediction_as_well(layer, tmp_path, check):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(AssertionError, match="folder is a folder that mammoctl did not make"):
+        layer(check).link(item(tmp_path / "folder", target="/opt/x"))
+    with pytest.raises(AssertionError, match="file is there and is no folder"):
+        layer(check).directory(item(tmp_path / "file"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_an_account_is_made_by_one_command(plugin):
+    making = plugin("module_utils", "mammoctl_account").making
+    assert making("spark", "/var/lib/spark", "/usr/sbin/nologin") == [
+        *("useradd", "--system", "--user-group", "--no-create-home"),
+        *("--home-dir", "/var/lib/spark", "--shell", "/usr/sbin/nologin", "spark"),
+    ]
