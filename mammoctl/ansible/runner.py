@@ -199,22 +199,24 @@ def _process(
 ) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
     """Start Ansible in a process group of its own, so that Ctrl-C reaches it once, from us."""
     reading, writing = os.pipe()
+    process: subprocess.Popen[bytes] | None = None
     with os.fdopen(reading, "rb") as stream, ssh_config(cluster) as config:
         try:
-            process = subprocess.Popen(
-                line,
-                env=environment(cluster, writing, config),
-                cwd=paths.project_root(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=(writing, *become.inherited()),
-                process_group=0,
-            )
-        finally:
-            os.close(writing)
-        try:
+            # From its first moment on Ansible is ours to stop.
             with _ended_like_ctrl_c():
+                try:
+                    process = subprocess.Popen(
+                        line,
+                        env=environment(cluster, writing, config),
+                        cwd=paths.project_root(),
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        pass_fds=(writing, *become.inherited()),
+                        process_group=0,
+                    )
+                finally:
+                    os.close(writing)
                 yield process, stream
         except KeyboardInterrupt:
             _stop(process)
@@ -246,8 +248,10 @@ def _ended_like_ctrl_c() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes] | None) -> None:
     """Ask Ansible to stop as Ctrl-C does, then insist; a second Ctrl-C shortens the wait."""
+    if process is None:
+        return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
