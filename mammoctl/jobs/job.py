@@ -56,6 +56,7 @@ class Job:
         submitted_at: seconds since the epoch.
         app_sha256: checksum of what was shipped.
         user: the account that it runs as.
+        scratch: where Spark's scratch files lie on the master (`spark_var_dir`).
         notify: whom the master tells of its end, without what is secret in an address.
         conf: settings of Spark that the user asks for.
     """
@@ -68,6 +69,7 @@ class Job:
     app_sha256: str = ""
     mammoctl: str = ""
     user: str = DEFAULT
+    scratch: str = "/var/lib/spark"
     notify: tuple[str, ...] = ()
     conf: Mapping[str, str] = field(default_factory=dict)
 

@@ -195,7 +195,7 @@ def unit_properties(deployment: ClusterFile, spec: Job) -> dict[str, str]:
         "ProtectKernelTunables": "yes",
         "RestrictSUIDSGID": "yes",
         "LockPersonality": "yes",
-        "ReadWritePaths": " ".join([spec.folder, "-/var/lib/spark", *_local_storage(deployment)]),
+        "ReadWritePaths": " ".join([spec.folder, f"-{spec.scratch}", *_local_storage(deployment)]),
     }
 
 

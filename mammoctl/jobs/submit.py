@@ -14,7 +14,7 @@ from mammoctl import __version__, console
 from mammoctl.data.storage import Storage
 from mammoctl.errors import RemoteError, UsageError
 from mammoctl.jobs import cargo
-from mammoctl.jobs.account import account
+from mammoctl.jobs.account import account, scratch
 from mammoctl.jobs.job import new_id
 from mammoctl.jobs.known import submitter
 from mammoctl.jobs.script import ScriptJob
@@ -72,6 +72,7 @@ def prepare(nodes: Nodes, deployment: ClusterFile, request: Request) -> JobSpec:
         submitted_at=time.time(),
         mammoctl=__version__,
         user=account(nodes),
+        scratch=scratch(nodes),
     )
 
 
@@ -169,5 +170,6 @@ def prepare_script(
         submitted_at=time.time(),
         mammoctl=__version__,
         user=account(nodes),
+        scratch=scratch(nodes),
     )
     return job, shipment

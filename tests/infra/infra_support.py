@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mammoctl import role_settings
 from mammoctl.inventory import Cluster, Host
 from mammoctl.ssh.commands import quoted
 
@@ -36,6 +37,11 @@ def expect(ok: object, seen: str, mend: str = AGAIN) -> None:
     """
     if not ok:
         raise CheckFailed(seen, mend)
+
+
+def setting(node: Node, name: str) -> str:
+    """Return a role's variable: as the inventory has it for the node, else the role's default."""
+    return str(role_settings.value(node.declared.vars, name))
 
 
 def become_root(backend: Any, sudo: str, password: str | None) -> None:

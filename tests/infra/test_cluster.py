@@ -6,7 +6,7 @@ import time
 import uuid
 
 import pytest
-from infra_support import PROGRAMS, Node, expect
+from infra_support import PROGRAMS, Node, expect, setting
 from probes import read_master
 
 from mammoctl import spark_master
@@ -29,7 +29,8 @@ def run_job(master: Node) -> dict:
         return {"rc": -1, "alive": sorted(alive)}
     # No leading dot: Hadoop does not read hidden folders.
     uri = f"{record['paths']['results']}/verify-{uuid.uuid4().hex[:12]}"
-    folder = master.text("runuser -u spark -- mktemp -d /tmp/mammoctl-verify-XXXXXXXX").strip()
+    become = f"runuser -u {setting(master, 'spark_user')} --"
+    folder = master.text(f"{become} mktemp -d /tmp/mammoctl-verify-XXXXXXXX").strip()
     script = (PROGRAMS / "spark_job.py").read_text(encoding="utf-8")
     seconds = job_timeout(master)
     began = time.monotonic()
@@ -38,7 +39,7 @@ def run_job(master: Node) -> dict:
             "printf %%s %s > %s/spark_job.py && chmod 644 %s/spark_job.py", script, folder, folder
         )
         done = master.host.run(
-            "cd %s && runuser -u spark -- env SPARK_CONF_DIR=/etc/spark timeout -k 10 %s "
+            f"cd %s && {become} env SPARK_CONF_DIR=/etc/spark timeout -k 10 %s "
             "%s/bin/spark-submit --driver-memory 512m %s/spark_job.py %s %s",
             folder, str(seconds), record["spark_home"], folder, str(len(record["workers"])), uri,
         )  # fmt: skip
@@ -127,7 +128,7 @@ def test_job(job, master):
         job["rc"] == 0,
         f"it ended with status {job['rc']}:\n" + "\n".join((reasons or said)[-6:]),
         f"on {master.name} and the workers: sudo journalctl -u spark-master -u spark-worker; "
-        "executors' logs are below /var/lib/spark/work",
+        f"executors' logs are below {setting(master, 'spark_var_dir')}/work",
     )
     lines = sum(task["lines"] for task in job["tasks"])
     total = sum(task["sum"] for task in job["tasks"])

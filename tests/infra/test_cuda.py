@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from infra_support import expect
+from infra_support import expect, setting
 
 
 @pytest.fixture
@@ -39,9 +39,10 @@ def test_ready(node, gpus):
 def test_discovery(worker, master):
     """Spark finds every GPU of the worker, and the worker has registered with them."""
     wanted = _used(worker)
-    told = json.loads(worker.text("runuser -u spark -- /opt/mammoctl/bin/gpu-discovery"))
+    user = setting(worker, "spark_user")
+    told = json.loads(worker.text(f"runuser -u {user} -- /opt/mammoctl/bin/gpu-discovery"))
     found = len(told["addresses"])
-    expect(found == wanted, f"the user spark finds {found} of {wanted} GPUs")
+    expect(found == wanted, f"the user {user} finds {found} of {wanted} GPUs")
     port = master.record["master"]["ui_port"]
     state = master.get_json(f"http://{master.record['master']['host']}:{port}/json/")
     registered = [

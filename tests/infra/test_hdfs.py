@@ -1,7 +1,7 @@
 """Role hdfs: the names are kept, every worker holds blocks, nothing is missing."""
 
 import pytest
-from infra_support import expect
+from infra_support import expect, setting
 from probes import live_datanodes, read_namenode
 
 
@@ -28,12 +28,14 @@ def test_datanode(worker):
 
 def test_private(worker):
     """Blocks are readable through HDFS only."""
-    worker.expect_file("/var/lib/hdfs/data", 0o700, "hdfs", "hdfs")
+    user = setting(worker, "hdfs_user")
+    worker.expect_file(setting(worker, "hdfs_data_dir"), 0o700, user, user)
 
 
 def test_names_private(master):
     """The names of all files are readable through HDFS only."""
-    master.expect_file("/var/lib/hdfs/name", 0o700, "hdfs", "hdfs")
+    user = setting(master, "hdfs_user")
+    master.expect_file(setting(master, "hdfs_name_dir"), 0o700, user, user)
 
 
 def test_live(worker, namenode):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from infra_support import ENV_PYTHON, Node, expect
+from infra_support import ENV_PYTHON, Node, expect, setting
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -14,7 +14,8 @@ VARIANTS = re.compile(r"tensorflow|nvidia-|triton")
 
 
 def import_all(node: Node) -> dict:
-    return node.program("imports.py", *MODULES, user="spark", python=f"nice {ENV_PYTHON}")
+    user = setting(node, "spark_user")
+    return node.program("imports.py", *MODULES, user=user, python=f"nice {ENV_PYTHON}")
 
 
 @pytest.fixture

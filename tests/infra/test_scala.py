@@ -2,14 +2,15 @@
 
 import re
 
-from infra_support import expect
+from infra_support import expect, setting
 
 PROGRAM = 'object Sum { def main(a: Array[String]): Unit = println("sum " + (1 to 100).sum) }'
 
 
 def login(node, command):
     """Run a command in a login shell that knows nothing else, as the user of the jobs."""
-    return node.text("runuser -u spark -- env -i HOME=/tmp bash -lc %s 2>&1", command)
+    user = setting(node, "spark_user")
+    return node.text(f"runuser -u {user} -- env -i HOME=/tmp bash -lc %s 2>&1", command)
 
 
 def test_version(node):
@@ -28,7 +29,8 @@ def test_version(node):
 
 def test_compiler(master):
     """A program is compiled and runs."""
-    folder = master.text("runuser -u spark -- mktemp -d /tmp/mammoctl-verify-XXXXXXXX").strip()
+    become = f"runuser -u {setting(master, 'spark_user')} --"
+    folder = master.text(f"{become} mktemp -d /tmp/mammoctl-verify-XXXXXXXX").strip()
     try:
         master.text("printf %%s %s > %s/Sum.scala", PROGRAM, folder)
         said = login(master, f"cd {folder} && scalac Sum.scala && scala -cp . Sum")

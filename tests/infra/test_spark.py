@@ -1,6 +1,6 @@
 """Role spark: the services, who may read their secret, and what they do not open."""
 
-from infra_support import ENV_PYTHON, expect
+from infra_support import ENV_PYTHON, expect, setting
 
 DEFAULTS = "/etc/spark/spark-defaults.conf"
 
@@ -53,7 +53,7 @@ def test_authenticated(node):
 
 def test_secret(node):
     """The secret is readable by Spark only, and shows in no command line."""
-    node.expect_file(DEFAULTS, 0o640, "root", "spark")
+    node.expect_file(DEFAULTS, 0o640, "root", setting(node, "spark_user"))
     secret = settings(node).get("spark.authenticate.secret", "")
     expect(len(secret) >= 32, "the secret is missing or short")
     shown = node.text("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' || true")
@@ -86,5 +86,6 @@ def test_login(node):
 
 def test_user(node):
     """The services run as their own user, which cannot log in."""
-    shell = node.host.user("spark").shell
-    expect(shell.endswith(("nologin", "false")), f"user spark logs in with {shell}")
+    user = setting(node, "spark_user")
+    shell = node.host.user(user).shell
+    expect(shell.endswith(("nologin", "false")), f"user {user} logs in with {shell}")

@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,8 @@ def test_unit_is_transient_sandboxed_and_records_its_end(lab: ClusterFile, spec:
     assert properties["NoNewPrivileges"] == "yes"
     assert properties["MemoryMax"] == "75%"
     assert properties["ReadWritePaths"] == f"{FOLDER} -/var/lib/spark"
+    elsewhere = unit_argv(lab, replace(spec, scratch="/data/spark"))
+    assert f"--property=ReadWritePaths={FOLDER} -/data/spark" in elsewhere
     assert f"--setenv=PYSPARK_PYTHON={lab.python}" in head
     assert environment(lab, spec)["SPARK_CONF_DIR"] == "/etc/spark"
 
