@@ -5,31 +5,23 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mammotrain.breast import Box, tidy
+from mammotrain.pixels import Floats, Reject, check_shape, grey_of, stretch
 
-# Part of the feature cache's key: raise it with every change that alters a pixel.
+__all__ = ["FITS", "PREPROCESSING_VERSION", "Picture", "Reject", "check_checksum", "decode"]
+
+# Part of the feature cache's key: raise it with every change here or below that alters a pixel.
 PREPROCESSING_VERSION = 2
 
 # The whole picture squashed into the square; the breast cut out and squashed; the breast cut out
 # and padded, so that its proportions stay.
 FITS = ("squash", "crop", "pad")
 
-MAX_PIXELS = 120_000_000  # a mammogram has up to 30 million; beyond this a file is a bomb
-MIN_SIDE = 16
-COLOUR_APART = 0.08  # channels that far apart are a colour, not what JPEG makes of grey
-COLOUR_SHARE = 0.01
-
-Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
-
-
-class Reject(Exception):
-    """An image that cannot be used. The message is the reason and quotes nothing from the file."""
 
 
 def check_checksum(content: bytes, sha256: str | None) -> None:
@@ -80,45 +72,6 @@ def decode(content: bytes, declared: str | None, size: int, fit: str = "squash")
         raise Reject("too large for the memory there is") from error
     except Exception as error:  # decoders raise nearly anything; their text may quote the file
         raise Reject(f"unreadable ({type(error).__name__})") from error
-
-
-def check_shape(rows: int, columns: int) -> None:
-    """Raise Reject for images too small to show anything or too large to be one."""
-    if min(rows, columns) < MIN_SIDE:
-        raise Reject(f"smaller than {MIN_SIDE} pixels")
-    if rows * columns > MAX_PIXELS:
-        raise Reject(f"more than {MAX_PIXELS // 1_000_000} million pixels")
-
-
-def stretch(values: npt.NDArray[Any]) -> Floats:
-    """Scale grey values so that the smallest is 0 and the largest 1.
-
-    Raises:
-        Reject: if there is only one value, or one that is not finite.
-    """
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise Reject("pixel values that are not numbers")
-    if high <= low:
-        raise Reject("one grey value only")
-    scaled = values.astype(np.float32)
-    scaled -= low
-    scaled /= high - low
-    return scaled
-
-
-def grey_of(rgb: npt.NDArray[Any]) -> Floats:
-    """Return the luminance of an RGB picture (rows, columns, 3) of any integer type, 0 to 1.
-
-    Raises:
-        Reject: the picture has colours; mammograms have none, whatever mode they are stored in.
-    """
-    values = rgb.astype(np.float32) / float(np.iinfo(rgb.dtype).max)
-    apart = values.max(axis=2) - values.min(axis=2)
-    if float(np.mean(apart > COLOUR_APART)) > COLOUR_SHARE:
-        raise Reject("a colour picture")
-    grey: Floats = values @ np.array([0.299, 0.587, 0.114], np.float32)
-    return grey
 
 
 def _decode_plain(content: bytes) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mammotrain.decode import Floats, Reject, check_shape, grey_of, stretch
+from mammotrain.pixels import Floats, Reject, check_shape, grey_of, stretch
 
 # pydicom's warnings quote values, which may be names.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)

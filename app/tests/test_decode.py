@@ -83,7 +83,7 @@ def test_several_frames_are_rejected():
 
 
 def test_a_bomb_is_rejected_before_it_is_unpacked(monkeypatch):
-    monkeypatch.setattr("mammotrain.decode.MAX_PIXELS", 1000)
+    monkeypatch.setattr("mammotrain.pixels.MAX_PIXELS", 1000)
     with pytest.raises(Reject, match="million pixels"):
         decode(encode(PIXELS), "png", 32)
 
