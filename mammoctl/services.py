@@ -100,8 +100,14 @@ def work(state: ClusterState) -> list[str]:
     return [f"job {job}" for job in jobs] + [f"application {app}" for app in apps]
 
 
-def require(state: ClusterState, names: Sequence[str], action: Action) -> None:
+def require(state: ClusterState, names: Sequence[str], action: Action, *, option: str = "") -> None:
     """Refuse what cannot be done, before anything is.
+
+    Args:
+        state: the cluster.
+        names: the nodes that are meant.
+        action: what is meant.
+        option: how the user named the cluster, such as ``-i ward``; commands in hints have it.
 
     Raises:
         ConnectionFailed: nodes do not answer; all of them are named.
@@ -110,7 +116,7 @@ def require(state: ClusterState, names: Sequence[str], action: Action) -> None:
     silent = {n: out for n in names if isinstance(out := state.nodes[n], MammoctlError)}
     if silent:
         others = [name for name in names if name not in silent]
-        rest = " ".join(f"--node {name}" for name in others)
+        rest = " ".join([*(f"--node {name}" for name in others), option]).rstrip()
         raise ConnectionFailed(
             f"{len(silent)} of {len(names)} nodes do not answer: {', '.join(silent)}",
             details=[line for error in silent.values() for line in (error.message, error.hint)],
@@ -120,7 +126,7 @@ def require(state: ClusterState, names: Sequence[str], action: Action) -> None:
     if bare:
         raise NotProvisioned(
             f"{', '.join(bare)}: not provisioned, so there is nothing to {action}",
-            hint="mammoctl provision",
+            hint=f"mammoctl provision {option}".rstrip(),
         )
 
 

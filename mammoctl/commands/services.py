@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mammoctl.commands.options import Inventory, Json
+from mammoctl.commands.options import Inventory, Json, again
 
 if TYPE_CHECKING:
     from mammoctl.ansible.runner import PlaybookResult
@@ -95,7 +95,7 @@ def _run(
 
     with Nodes(cluster) as nodes:
         before = gather(nodes, answer_s=15)
-        services.require(before, names, action)
+        services.require(before, names, action, option=again(inventory))
         if action != "start" and (work := services.work(before)):
             one = len(work) == 1
             console.warn(f"{', '.join(work)} {'runs' if one else 'run'} and may fail")

@@ -128,6 +128,9 @@ def test_nothing_is_done_where_nodes_are_silent():
     assert caught.value.details == ["n1 is down", "power?"]
     assert caught.value.hint.endswith("mammoctl stop --node n2")
     services.require(look(n1=down), ["n2"], "stop")
+    with pytest.raises(ConnectionFailed) as caught:
+        services.require(look(n1=down), ["n1", "n2"], "stop", option="-i ward")
+    assert caught.value.hint.endswith("mammoctl stop --node n2 -i ward")
 
 
 def test_nothing_is_done_on_bare_hosts():
