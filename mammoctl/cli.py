@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -95,13 +96,20 @@ for command in (
     command.register(app)
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    from mammoctl import console
+
+    console.stop_asking()
+    signal.default_int_handler(number, frame)
+
+
 def main() -> None:
     """Run the command line and map known errors to their exit codes, without a traceback."""
     from mammoctl import console
     from mammoctl.errors import Interrupted, MammoctlError
 
     # A polite end from outside cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _end)
     interrupted = Interrupted("interrupted", hint="run the same command again to go on")
     try:
         app()

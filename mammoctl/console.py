@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mammoctl.errors import MammoctlError
 
 out = Console(highlight=False, soft_wrap=True)
+_ending: list[bool] = []
 _UNLIMITED = 1000  # nothing is folded for a file or a pipe
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -95,10 +96,15 @@ def confirm(question: str, *, yes: bool, as_json: bool = False) -> None:
 
 
 def can_ask() -> bool:
-    """Tell whether somebody is there to answer: standard input is a terminal."""
+    """Tell whether somebody is there to answer: standard input is a terminal, and we may stay."""
     import sys
 
-    return sys.stdin.isatty()
+    return sys.stdin.isatty() and not _ending
+
+
+def stop_asking() -> None:
+    """Ask nothing any more: the command is to end, by the wish of another program."""
+    _ending.append(True)
 
 
 def ask(question: str, default: str = "", *, option: str) -> str:
