@@ -28,7 +28,7 @@ class Outcome:
     """What became of a job; `results` is None when nothing could be fetched.
 
     Attributes:
-        explained: the job itself has said, in one line, why it failed.
+        explained: the job itself has said why it failed, and that was shown.
     """
 
     job: str
@@ -93,6 +93,7 @@ def watch(
                 state = _follow(nodes, job, position, view)
         except KeyboardInterrupt:
             _interrupted(nodes, job, again)
+    explained = view.explained or position.log is not None  # its last words have been shown
     try:
         results = fetch(nodes, job, into, kind)
     except KeyboardInterrupt:
@@ -108,13 +109,13 @@ def watch(
                 details=exc.details,
             ) from exc
         console.warn(f"its log could not be fetched: {exc.message}")
-        return Outcome(job, state, None, view.explained)
+        return Outcome(job, state, None, explained)
     if state["state"] == "succeeded" and results.missing:
         raise JobError(
             f"the job {job} left no {', '.join(results.missing)}",
             hint=f"its log is in {results.folder / 'job.log'}",
         )
-    return Outcome(job, state, results, view.explained)
+    return Outcome(job, state, results, explained)
 
 
 def _follow(nodes: Nodes, job: str, position: Position, view: View) -> dict[str, Any]:
