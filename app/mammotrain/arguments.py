@@ -54,6 +54,14 @@ def folds(text: str) -> int:
     return value
 
 
+def clusters(text: str) -> int:
+    """Return a number of clusters, 2 or more."""
+    value = int(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError("2 or more")
+    return value
+
+
 def ports(text: str) -> tuple[int, int]:
     """Return the first and the last of a range of ports."""
     match = re.fullmatch(r"(\d+)-(\d+)", text)

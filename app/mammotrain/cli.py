@@ -7,11 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mammotrain import __version__, arguments
-from mammotrain.backbones import BACKBONES, default_pooling, find
-from mammotrain.decode import FITS
+from mammotrain import __version__, arguments, network
 from mammotrain.entry import run
-from mammotrain.errors import UnusableInput
 from mammotrain.events import Progress
 from mammotrain.loop import STRATEGIES
 
@@ -46,43 +43,7 @@ def parser() -> argparse.ArgumentParser:
     add("--output", required=True, type=Path, metavar="DIR", help="local folder of the results")
     add("--publish", metavar="URI", help="copy the results there as well")
     add("--progress", type=Path, metavar="FILE", help="append progress as JSON lines")
-    group = new.add_argument_group("network").add_argument
-    group(
-        "--backbone",
-        default="vgg16",
-        metavar="NAME",
-        help=f"{', '.join(sorted(BACKBONES))}, or any other network of keras.applications. "
-        "Default: vgg16",
-    )
-    group(
-        "--weights",
-        required=True,
-        metavar="URI|none",
-        help="weights of the backbone without its top (.weights.h5 or .h5); "
-        "none: random, the predictions then mean nothing",
-    )
-    group("--weights-sha256", type=arguments.sha256, metavar="HEX", help="refuse any other weights")
-    group(
-        "--pooling",
-        choices=("texture", "avg", "blocks"),
-        help="avg: average of the last map; blocks: averages and maxima of the last three blocks "
-        "(vgg16, vgg19); texture: their logarithms in blocks 3 and 4 (vgg16, vgg19). Default: "
-        "texture where there is one, else avg",
-    )
-    group(
-        "--fit",
-        choices=FITS,
-        default="crop",
-        help="squash: the whole picture becomes a square; crop: the breast alone does; pad: the "
-        "breast alone, its proportions kept. Default: crop",
-    )
-    group(
-        "--batch-size",
-        type=arguments.count,
-        default=8,
-        metavar="N",
-        help="images per pass through the backbone; memory of a worker grows with it. Default: 8",
-    )
+    network.add_options(new)
     group = new.add_argument_group("training").add_argument
     group("--epochs", type=arguments.count, default=10, metavar="N", help="default: 10")
     group("--seed", type=int, default=0, metavar="N", help="of everything random. Default: 0")
@@ -164,23 +125,33 @@ def parser() -> argparse.ArgumentParser:
     group(
         "--bootstrap", type=arguments.count, default=1000, metavar="N", help="draws. Default: 1000"
     )
+    group = new.add_argument_group("report").add_argument
+    group(
+        "--pictures",
+        type=arguments.whole,
+        default=0,
+        metavar="N",
+        help="show the N clearest right and wrong cases of each class in report.html, with where "
+        "the model looked (Grad-CAM). Only where the data set's terms allow pictures. Default: 0",
+    )
+    group(
+        "--saved-model",
+        choices=("yes", "no"),
+        default="no",
+        help="write saved_model.zip beside model.keras: a SavedModel of TensorFlow. Default: no",
+    )
     add("--version", action="version", version=f"mammotrain {__version__}")
     return new
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the application and return its exit code."""
-    options = parser().parse_args(argv)
+    new = parser()
+    options = new.parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if options.validation + options.test >= 1.0:
-        parser().error("--validation and --test leave nobody to train on")
-    try:
-        options.pooling = options.pooling or default_pooling(options.backbone)
-        offered = find(options.backbone).dimensions
-    except UnusableInput as error:
-        parser().error(str(error))
-    if options.pooling not in offered:
-        parser().error(f"--pooling {options.pooling} is not offered by {options.backbone}")
+        new.error("--validation and --test leave nobody to train on")
+    network.check_options(new, options)
     return run(_train, options)
 
 

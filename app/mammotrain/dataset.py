@@ -74,6 +74,19 @@ def read_dataset(spark: Any, uri: str, storage: Storage) -> Dataset:
     Raises:
         UnusableInput: not there, not Parquet, without a needed column, or empty.
     """
+    frame, rows, info = read_rows(spark, uri, storage)
+    images, rejects = sort_out(rows, by_patient=bool(info.get("patient_source") != "none"))
+    return Dataset(frame, images, rejects, info)
+
+
+def read_rows(
+    spark: Any, uri: str, storage: Storage, needed: Iterable[str] = NEEDED
+) -> tuple[Any, list[Row], dict[str, Any]]:
+    """Return the frame of a data set, its rows without the pixels, and its `dataset.json`.
+
+    Raises:
+        UnusableInput: not there, not Parquet, without a needed column, or empty.
+    """
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as f
 
@@ -89,7 +102,7 @@ def read_dataset(spark: Any, uri: str, storage: Storage) -> Dataset:
         if re.search("FOOTER|is not a Parquet file|FAILED_READ_FILE", text):
             raise UnusableInput("a file of the data set is damaged: push it again") from error
         raise
-    absent = [name for name in NEEDED if name not in frame.columns]
+    absent = [name for name in needed if name not in frame.columns]
     if absent:
         raise UnusableInput(f"the data set lacks the column(s) {', '.join(absent)}: push it again")
     if dict(frame.dtypes)["content"] != "binary":
@@ -99,8 +112,7 @@ def read_dataset(spark: Any, uri: str, storage: Storage) -> Dataset:
     rows = _rows(frame)
     if not rows:
         raise UnusableInput("the data set is empty: it has no rows")
-    images, rejects = sort_out(rows, by_patient=bool(info.get("patient_source") != "none"))
-    return Dataset(frame, images, rejects, info)
+    return frame, rows, info
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,23 @@ ARROW = pa.schema(
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """What a task needs to know. `weights` is the name that SparkFiles knows, or None."""
+    """What a task needs to know.
+
+    Attributes:
+        weights: the name that SparkFiles knows, or None.
+        whole: it is a whole model, and its score the only feature.
+    """
 
     key: FeatureKey
     weights: str | None
     seed: int
     batch: int
+    whole: bool = False
+
+    @property
+    def dimension(self) -> int:
+        """Length of a feature vector."""
+        return 1 if self.whole else dimension(self.key.backbone, self.key.pooling)
 
 
 # One network per Python worker process, kept between the tasks that the process runs.
@@ -73,7 +84,12 @@ def _network(settings: ExtractSettings, threads: int) -> Any:
         if file_sha256(path) != settings.key.weights:
             raise TrainError("the weights that reached this node are not those that were sent")
     size = settings.key.size
-    model = build_extractor(settings.key.backbone, settings.key.pooling, path, settings.seed)
+    if settings.whole:
+        import keras
+
+        model = keras.models.load_model(path, compile=False)
+    else:
+        model = build_extractor(settings.key.backbone, settings.key.pooling, path, settings.seed)
     _networks.clear()
     _networks[settings] = tf.function(
         lambda pixels: model(tf.cast(pixels, tf.float32), training=False),
@@ -231,8 +247,7 @@ def compute_features(
         # Version 2 of the committer publishes each task's file as the task ends: what is done
         # stays done if the driver dies.
         result.write.option("mapreduce.fileoutputcommitter.algorithm.version", "2").parquet(run)
-    length = dimension(settings.key.backbone, settings.key.pooling)
-    return read_features(spark, run, missing, length)
+    return read_features(spark, run, missing, settings.dimension)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 INTENDED_USE = "research only"
@@ -54,8 +55,8 @@ def model_card(metrics: dict[str, Any], timings: dict[str, Any]) -> dict[str, An
     }
 
 
-def judged_part(metrics: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return name and numbers of the part that says most: test, validation, else training."""
+def judged_part(metrics: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return name and value of the part that says most: test, validation, else training."""
     name = next(name for name in ("test", "validation", "train") if name in metrics)
     return name, metrics[name]
 

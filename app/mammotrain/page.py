@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mammotrain.cases import Case
 from mammotrain.dataset import Reject
 from mammotrain.model_card import INTENDED_USE, LIMITS, judged_part, number, rows_of
 
@@ -17,6 +18,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; 
 table { border-collapse: collapse; margin: 1em 0 }
 td, th { padding: .2em .8em; text-align: left; border-bottom: 1px solid #ddd }
 .plots img { width: 48% }
+figure { display: inline-block; margin: .5em }
 .warn { background: #fff3cd; padding: .6em }
 """
 SHOWN_REJECTS = 200
@@ -27,7 +29,9 @@ def report_page(
     metrics: dict[str, Any],
     history: dict[str, list[float]],
     timings: dict[str, Any],
+    *,
     rejects: Sequence[Reject],
+    cases: Sequence[Case] = (),
 ) -> str:
     """Return the page: no script, no address, pictures inside.
 
@@ -37,19 +41,20 @@ def report_page(
         history: contents of `history.json`.
         timings: contents of `timings.json`.
         rejects: images that could not be used.
+        cases: images that the page shows, with where the model looked.
     """
     part, judged = judged_part(metrics)
     reasons = Counter(reject.reason for reject in rejects)
     sections = [
-        f"<h1>{_text(card['name'])}</h1>",
-        f"<p class=warn><b>Intended use: {INTENDED_USE}.</b> {_text(' '.join(LIMITS))}</p>",
-        *(f"<p class=warn>{_text(warning)}</p>" for warning in metrics["warnings"]),
+        f"<h1>{text(card['name'])}</h1>",
+        f"<p class=warn><b>Intended use: {INTENDED_USE}.</b> {text(' '.join(LIMITS))}</p>",
+        *(f"<p class=warn>{text(warning)}</p>" for warning in metrics["warnings"]),
         "<h2>Result</h2>",
-        _table((), rows_of(card)),
-        f"<p>All curves are of the {_text(part)} part.</p>",
-        '<p class="plots">' + "".join(_picture(*plot) for plot in _plots(history, judged)) + "</p>",
+        table((), rows_of(card)),
+        f"<p>All curves are of the {text(part)} part.</p>",
+        '<p class="plots">' + "".join(picture(*plot) for plot in _plots(history, judged)) + "</p>",
         "<h2>Operating points</h2>",
-        _table(("", "value (95 % interval by patient)"), _points(judged)),
+        table(("", "value (95 % interval by patient)"), _points(judged)),
         _confusion(judged["at_threshold"]),
     ]
     for name, groups in (judged.get("groups") or {}).items():
@@ -58,14 +63,15 @@ def report_page(
             for value, g in groups.items()
         ]
         sections += [
-            f"<h2>By {_text(name)}</h2>",
-            _table((name, "images", "malignant", "AUC"), rows),
+            f"<h2>By {text(name)}</h2>",
+            table((name, "images", "malignant", "AUC"), rows),
         ]
+    sections += _shown(cases)
     if rejects:
         sections += [
             f"<h2>Rejected images ({len(rejects)})</h2>",
-            _table(("reason", "images"), reasons.most_common()),
-            _table(
+            table(("reason", "images"), reasons.most_common()),
+            table(
                 ("image", "reason"),
                 [(r.image_id, r.reason) for r in sorted(rejects, key=lambda r: r.image_id)][
                     :SHOWN_REJECTS
@@ -74,8 +80,8 @@ def report_page(
         ]
     sections += [
         "<h2>Time</h2>",
-        _table(("stage", "seconds"), timings["stages"].items()),
-        _table(
+        table(("stage", "seconds"), timings["stages"].items()),
+        table(
             ("node", "tasks", "images", "images per second", "memory of Python, MB"),
             [
                 (name, n["tasks"], n["images"], n["images_per_second"], n["python_peak_mb"])
@@ -83,21 +89,58 @@ def report_page(
             ],
         ),
         "<h2>Environment</h2>",
-        _table((), timings.get("environment", {}).items()),
+        table((), timings.get("environment", {}).items()),
     ]
-    head = f"<meta charset=utf-8><title>{_text(card['name'])}</title><style>{STYLE}</style>"
+    return whole_page(str(card["name"]), sections)
+
+
+def _shown(cases: Sequence[Case]) -> list[str]:
+    """Return the single cases, picture and Grad-CAM overlay side by side, by kind."""
+    if not cases:
+        return []
+    sections = [
+        "<h2>Single cases</h2>",
+        "<p>As the network saw them; beside each, bright where the evidence for malignant lies "
+        "(Grad-CAM). A plausible place proves nothing, an odd one is a reason to look closer.</p>",
+    ]
+    for kind in dict.fromkeys(case.kind for case in cases):
+        sections.append(f"<h3>{text(kind)}</h3>")
+        for case in (one for one in cases if one.kind == kind):
+            both = "".join(
+                _image(f"{case.image_id}{what}", pixels)
+                for what, pixels in (("", case.picture), (", Grad-CAM", case.overlay))
+            )
+            caption = f"{text(case.image_id)}: {case.score:.3f}"
+            sections.append(f"<figure>{both}<figcaption>{caption}</figcaption></figure>")
+    return sections
+
+
+def _image(name: str, pixels: Any) -> str:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return _embedded(name, buffer.getvalue())
+
+
+def whole_page(title: str, sections: Iterable[str]) -> str:
+    """Return a page of these sections, which are HTML already."""
+    head = f"<meta charset=utf-8><title>{text(title)}</title><style>{STYLE}</style>"
     return (
         f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(sections)}</body></html>\n"
     )
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """Return any value as text of a page."""
     return html.escape(str(value))
 
 
-def _table(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = ["<tr>" + "".join(f"<th>{_text(h)}</th>" for h in heading) + "</tr>"] if heading else []
-    lines += ["<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+def table(heading: Iterable[Any], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a table; no heading where it is empty."""
+    heading = list(heading)
+    lines = ["<tr>" + "".join(f"<th>{text(h)}</th>" for h in heading) + "</tr>"] if heading else []
+    lines += ["<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     return f"<table>{''.join(lines)}</table>"
 
 
@@ -115,7 +158,7 @@ def _points(judged: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _confusion(point: dict[str, Any]) -> str:
     c = point["confusion"]
-    return _table(
+    return table(
         (f"at {point['threshold']:.3f}", "called malignant", "called benign"),
         [
             ("malignant", c["true_positive"], c["false_negative"]),
@@ -161,8 +204,13 @@ def _plots(history: dict[str, list[float]], judged: dict[str, Any]) -> list[tupl
     return plots
 
 
-def _picture(name: str, figure: Any) -> str:
+def picture(name: str, figure: Any) -> str:
+    """Return a matplotlib figure as an image inside the page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f'<img alt="{_text(name)}" src="data:image/png;base64,{data}">'
+    return _embedded(name, buffer.getvalue())
+
+
+def _embedded(name: str, png: bytes) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img alt="{text(name)}" src="data:image/png;base64,{data}">'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -13,22 +12,25 @@ import numpy as np
 
 from mammotrain import report, session
 from mammotrain.averaging import averaging_epochs
-from mammotrain.backbones import file_sha256, find, is_legacy_format
-from mammotrain.cache import FeatureKey, read_features
+from mammotrain.cache import read_features
+from mammotrain.cases import Case, candidates, cases_of, pixels_of
+from mammotrain.cases import choose as choose_cases
 from mammotrain.checkpoint import Checkpoints, History, identity
 from mammotrain.dataset import LABELS, Image, Reject, check_usable, read_dataset
-from mammotrain.decode import PREPROCESSING_VERSION
+from mammotrain.description import describe, write_description
 from mammotrain.errors import TrainError
 from mammotrain.events import Progress
+from mammotrain.export import SAVED_MODEL, export_saved_model
 from mammotrain.features import ExtractSettings, compute_features, sample_pixels
-from mammotrain.head import Part, save_model
+from mammotrain.head import Part, predict, save_model
 from mammotrain.loop import HeadOptions, head_options
-from mammotrain.model_card import as_markdown, model_card
+from mammotrain.model_card import as_markdown, judged_part, model_card
+from mammotrain.network import bring_weights, check_weights, feature_key
 from mammotrain.page import report_page
 from mammotrain.results import metrics_of, summary, timings_of
 from mammotrain.split import split
 from mammotrain.state import State
-from mammotrain.storage import Storage, has_scheme
+from mammotrain.storage import Storage
 from mammotrain.sync import sync_epochs
 from mammotrain.train import Epochs, local_epochs, train_head
 
@@ -36,8 +38,6 @@ from mammotrain.train import Epochs, local_epochs, train_head
 MAX_FEATURE_BYTES = 2 * 1024**3
 SAMPLES = 4
 MEANINGLESS = "random backbone weights: timings are valid, predictions mean nothing"
-
-NO_WEIGHTS = "no weights file at the --weights address (or use --weights none)"
 
 
 def run(options: argparse.Namespace, progress: Progress) -> None:
@@ -47,9 +47,7 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
         TrainError: with a message for the user.
     """
     begin = time.monotonic()
-    weights = options.weights
-    if weights != "none" and not has_scheme(weights) and not Path(weights).is_file():
-        raise TrainError(NO_WEIGHTS)
+    check_weights(options)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,6 +61,8 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
                 state = _read(spark, storage, options, progress, Path(scratch))
             with progress.stage("features", total=len(state.images)):
                 _features(spark, state)
+            if options.pictures:
+                state.pixels = _pixels(spark, state)
             if options.strategy != "local":
                 with progress.stage("train", total=options.epochs):
                     parts, model, history = _train(state, storage, spark)
@@ -76,9 +76,10 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
             metrics = metrics_of(state, parts, model)
         with progress.stage("report"):
             _report(state, model, history, metrics)
+            cases = _cases(state, parts, model, metrics)
         timings = timings_of(state, time.monotonic() - begin)
         report.write_json(options.output / "timings.json", timings)
-        _pages(state, history, metrics, timings)
+        _pages(state, history, metrics, timings, cases)
         if options.publish:
             storage.publish(options.output, options.publish)
     progress.emit("result", "report", metrics=metrics, output=str(options.output))
@@ -88,20 +89,13 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
 def _read(
     spark: Any, storage: Storage, options: argparse.Namespace, progress: Progress, scratch: Path
 ) -> State:
-    weights = _weights(spark, storage, options, scratch)
+    weights = bring_weights(spark, storage, options, scratch)
     if weights is None:
         progress.warn(MEANINGLESS)
     dataset = read_dataset(spark, options.data, storage)
     if not dataset.by_patient:
         progress.warn("the patients are not known: the split is by image and may be too optimistic")
-    key = FeatureKey(
-        backbone=options.backbone,
-        pooling=options.pooling,
-        size=find(options.backbone).size,
-        weights=file_sha256(weights) if weights else f"random:{options.seed}",
-        preprocessing=PREPROCESSING_VERSION,
-        fit=options.fit,
-    )
+    key = feature_key(options, weights)
     state = State(options, progress, key, weights, dataset, dataset.images, list(dataset.rejects))
     check_usable(state.images, state.rejects, state.parts)
     counts = {name: sum(i.label == v for i in state.images) for name, v in LABELS.items()}
@@ -113,30 +107,6 @@ def _read(
     )
     state.executors = session.executors(spark)
     return state
-
-
-def _weights(
-    spark: Any, storage: Storage, options: argparse.Namespace, scratch: Path
-) -> Path | None:
-    """Send the weights to every node, check them, and keep a copy that outlives the session."""
-    if options.weights == "none":
-        return None
-    from pyspark import SparkFiles
-
-    if has_scheme(options.weights) and not storage.exists(options.weights):
-        raise TrainError(NO_WEIGHTS)
-    spark.sparkContext.addFile(options.weights)
-    source = Path(SparkFiles.get(options.weights.rsplit("/", 1)[-1]))
-    found = file_sha256(source)
-    if options.weights_sha256 and found != options.weights_sha256:
-        raise TrainError(
-            f"the weights have sha256 {found[:12]}..., not {options.weights_sha256[:12]}...: "
-            "the file is damaged or another one"
-        )
-    is_legacy_format(source)  # here rather than on every node, again and again
-    copy = scratch / source.name
-    shutil.copyfile(source, copy)
-    return copy
 
 
 def _features(spark: Any, state: State) -> None:
@@ -210,13 +180,40 @@ def _settle(state: State, missing: list[Image]) -> None:
         state.progress.message("warning", f"{len(reasons)} images could not be used: rejects.csv")
 
 
+def _pixels(spark: Any, state: State) -> dict[str, Any]:
+    """Return the pixels of images of the judged part: those that the report may show."""
+    parts = _split(state)
+    images = candidates(parts[judged_part(parts)[0]], state.options.seed)
+    return pixels_of(spark, state.dataset.frame, state.key, images)
+
+
+def _split(state: State) -> dict[str, list[Image]]:
+    options = state.options
+    shares = {"validation": options.validation, "test": options.test}
+    return split(state.images, shares, options.seed)
+
+
+def _cases(
+    state: State, parts: dict[str, list[Image]], model: Any, metrics: dict[str, Any]
+) -> list[Case]:
+    if not state.pixels:
+        return []
+    images = [one for one in parts[judged_part(parts)[0]] if one.image_id in state.pixels]
+    scores = predict(model, state.arrays(images)[0])
+    threshold = metrics["chosen"]["threshold"]
+    chosen = choose_cases(images, scores, threshold, state.options.pictures)
+    try:
+        return cases_of(state.options.output / "model.keras", chosen, state.pixels)
+    except ValueError as error:
+        state.progress.message("warning", f"no pictures in the report: {error}")
+        return []
+
+
 def _train(
     state: State, storage: Storage, spark: Any
 ) -> tuple[dict[str, list[Image]], Any, History]:
     options, progress = state.options, state.progress
-    parts = split(
-        state.images, {"validation": options.validation, "test": options.test}, options.seed
-    )
+    parts = _split(state)
     for name, images in parts.items():
         if len({image.label for image in images}) < 2:
             progress.warn(f"the {name} part has one class only: no AUC for it")
@@ -261,13 +258,17 @@ def _epochs(state: State, spark: Any, train: Part, head: HeadOptions) -> Epochs:
 
 
 def _pages(
-    state: State, history: History, metrics: dict[str, Any], timings: dict[str, Any]
+    state: State,
+    history: History,
+    metrics: dict[str, Any],
+    timings: dict[str, Any],
+    cases: list[Case],
 ) -> None:
     output = state.options.output
     card = model_card(metrics, timings)
     report.write_json(output / "model_card.json", card)
     (output / "model_card.md").write_text(as_markdown(card), encoding="utf-8")
-    page = report_page(card, metrics, history, timings, state.rejects)
+    page = report_page(card, metrics, history, timings, rejects=state.rejects, cases=cases)
     (output / "report.html").write_text(page, encoding="utf-8")
 
 
@@ -288,6 +289,10 @@ def _report(state: State, model: Any, history: History, metrics: dict[str, Any])
             sample_features=np.array(features, np.float32).reshape(-1, state.dimension),
         ),
     }
+    description = describe(metrics, state.key, state.dataset.info)
+    write_description(output / "model.keras", description)
+    if options.saved_model == "yes":
+        export_saved_model(output / "model.keras", output / SAVED_MODEL, state.samples)
     report.write_json(output / "metrics.json", metrics)
     report.write_json(output / "history.json", history)
     report.write_rejects(output / "rejects.csv", state.rejects)

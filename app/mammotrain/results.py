@@ -99,16 +99,7 @@ def _warnings(state: State) -> dict[str, int]:
 
 def timings_of(state: State, total: float) -> dict[str, Any]:
     """Return the contents of `timings.json`; `total` is the wall time so far in seconds."""
-    nodes: dict[str, Any] = {
-        name: {
-            "tasks": int(node["tasks"]),
-            "images": int(node["images"]),
-            "seconds": round(node["seconds"], 3),
-            "images_per_second": round(node["images"] / max(node["seconds"], 1e-9), 2),
-            "python_peak_mb": round(node["rss_mb"]),
-        }
-        for name, node in sorted(state.computed.tasks.items())
-    }
+    nodes = node_figures(state.computed.tasks)
     done = sum(int(node["images"]) for node in nodes.values())
     return {
         "schema": 1,
@@ -125,6 +116,20 @@ def timings_of(state: State, total: float) -> dict[str, Any]:
             "images_per_second": round(done / state.compute_seconds, 2) if done else None,
             "nodes": nodes,
         },
+    }
+
+
+def node_figures(tasks: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Return what each node did, for `timings.json`; `tasks` as in `cache.FeatureRows`."""
+    return {
+        name: {
+            "tasks": int(node["tasks"]),
+            "images": int(node["images"]),
+            "seconds": round(node["seconds"], 3),
+            "images_per_second": round(node["images"] / max(node["seconds"], 1e-9), 2),
+            "python_peak_mb": round(node["rss_mb"]),
+        }
+        for name, node in sorted(tasks.items())
     }
 
 

@@ -34,6 +34,7 @@ class State:
         compute_seconds: how long that took, start of the workers included.
         samples: pixels of a few images, uint8 (n, size, size, 3), with their ids.
         sample_ids: see `samples`.
+        pixels: of images that the report may show, by id; empty unless asked for.
         epoch: the epoch, from 1, that the head is of.
         skipped_partitions: of strategy `averaging`.
     """
@@ -52,6 +53,7 @@ class State:
     compute_seconds: float = 0.0
     samples: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     sample_ids: list[str] = field(default_factory=list)
+    pixels: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     epoch: int = 0
     skipped_partitions: int = 0
 

@@ -88,6 +88,11 @@ class Storage:
         system, path = self._path(uri)
         return bool(system.exists(path))
 
+    def qualified(self, uri: str) -> str:
+        """Return an address as Spark writes it: absolute, with its scheme."""
+        system, path = self._path(uri)
+        return str(path.makeQualified(system.getUri(), system.getWorkingDirectory()).toString())
+
     def publish(self, folder: Path, uri: str) -> None:
         """Copy the files of a local folder to `uri`, which appears whole or not at all.
 

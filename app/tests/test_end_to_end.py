@@ -135,6 +135,18 @@ def test_the_saved_model_takes_plain_pixels(first):
     assert ((scores > 0) & (scores < 1)).all()
 
 
+def test_the_saved_model_says_how_it_is_used(first):
+    from mammotrain.description import read_description
+
+    folder, *_ = first
+    metrics = load(folder / "one", "metrics.json")
+    about = read_description(folder / "one" / "model.keras")
+    assert (about.size, about.fit, about.meaningful) == (224, "crop", False)
+    assert about.threshold == metrics["chosen"]["threshold"]
+    assert about.temperature == metrics["chosen"]["temperature"]
+    assert about.data == {"name": "phantoms"}
+
+
 def test_no_name_of_a_patient_is_in_any_text(first):
     folder, _, _, events = first
     texts = json.dumps(events) + "".join(
@@ -193,8 +205,15 @@ def test_the_executors_train_too(first, strategy):
 def test_new_images_cost_only_themselves(first):
     folder, _, cache, _ = first
     more = pack(folder / "more", rows(14))
-    code, _ = train(more, folder / "three", cache, "--test", "0.2", "--seed", "0")
+    extra = ("--pictures", "2", "--saved-model", "yes")
+    code, _ = train(more, folder / "three", cache, "--test", "0.2", "--seed", "0", *extra)
     assert code == 0
+    page = (folder / "three" / "report.html").read_text()
+    assert "Single cases" in page
+    assert 1 <= page.count("<figure>") <= 8
+    names = zipfile.ZipFile(folder / "three" / "saved_model.zip").namelist()
+    assert {"saved_model/saved_model.pb", "saved_model/mammotrain.json"} <= set(names)
+    assert "Single cases" not in (folder / "one" / "report.html").read_text()
     metrics = load(folder / "three", "metrics.json")
     assert metrics["features"]["computed"] == 4
     assert metrics["features"]["cached"] == 24

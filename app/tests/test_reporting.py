@@ -2,6 +2,7 @@ import csv
 import json
 import math
 
+import numpy as np
 import pytest
 from mammotrain import cli, failures, report
 from mammotrain.dataset import Reject
@@ -191,7 +192,7 @@ def test_the_page_needs_nothing_but_itself_and_escapes_what_it_is_given():
     metrics, timings = documents()
     history = {"accuracy": [0.5, 0.6], "loss": [0.7, 0.6], "auc": [0.5, 0.7]}
     rejects = [Reject("bad-1", "<script>")]
-    page = report_page(model_card(metrics, timings), metrics, history, timings, rejects)
+    page = report_page(model_card(metrics, timings), metrics, history, timings, rejects=rejects)
     seen = []
 
     class Reader(HTMLParser):
@@ -208,3 +209,16 @@ def test_the_page_needs_nothing_but_itself_and_escapes_what_it_is_given():
     assert all(source.startswith("data:image/png;base64,") for source in pictures)
     assert "http" not in page
     assert "bad-1" in page
+
+
+def test_single_cases_are_inside_the_page():
+    from mammotrain.cases import Case
+    from mammotrain.page import _shown
+
+    grey = np.full((8, 8, 3), 7, np.uint8)
+    kinds = ("malignant, missed", "malignant, missed", "benign, called so")
+    page = "".join(_shown([Case(kind, f"<{n}>", 0.25, grey, grey) for n, kind in enumerate(kinds)]))
+    assert page.count("<h3>") == 2
+    assert page.count("data:image/png;base64,") == 6
+    assert "&lt;0&gt;: 0.250" in page
+    assert _shown([]) == []

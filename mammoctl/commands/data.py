@@ -53,6 +53,12 @@ def push(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out rows and files that cannot be used.")
     ] = False,
+    unlabelled: Annotated[
+        bool,
+        typer.Option(
+            "--unlabelled", help="Images to be judged (`mammoctl predict`), not trained on."
+        ),
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a data set of this name.")
     ] = False,
@@ -89,7 +95,11 @@ def push(
         check_name(name)
         cluster = inventories.load(inventory)
         scan = scan_folder(
-            folder, manifest=manifest, patient_pattern=patient_pattern, skip_bad=skip_bad
+            folder,
+            manifest=manifest,
+            patient_pattern=patient_pattern,
+            skip_bad=skip_bad,
+            unlabelled=unlabelled,
         )
         for warning in scan.warnings:
             console.warn(warning)
@@ -123,7 +133,10 @@ def push(
 
 
 def _sentence(about: dict[str, Any], changed: bool, seconds: float) -> str:
-    labels = ", ".join(f"{count} {label}" for label, count in (about.get("labels") or {}).items())
+    counts = about.get("labels") or {}
+    labels = ", ".join(f"{count} {label}" for label, count in counts.items())
+    if not any(counts.values()):
+        labels = "no labels"
     text = (
         f"{about.get('name')}: {about.get('images')} images of {about.get('patients')} patients "
         f"({labels}), {_size(about.get('bytes'))}"

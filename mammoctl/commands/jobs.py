@@ -60,7 +60,7 @@ def _duration(state: dict[str, Any]) -> str:
 
 
 def _what(spec: dict[str, Any]) -> str:
-    return str(spec.get("script") or spec.get("data") or "")
+    return str(spec.get("script") or spec.get("data") or spec.get("images") or "")
 
 
 @app.command("list")
@@ -135,6 +135,8 @@ def _rows(spec: dict[str, Any], state: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [("exit code", str(state["exit_code"]))] if "exit_code" in state else []
     if spec.get("kind") == "script":
         rows += [("program", shlex.join([spec["script"], *spec.get("arguments", [])]))]
+    elif spec.get("kind") == "predict":
+        rows += [("data", _what(spec)), ("model", spec["model"]["uri"])]
     else:
         rows += [(key, str(spec.get(key))) for key in ("data", "backbone", "epochs", "seed")]
         rows += [("weights", (spec.get("weights") or {}).get("name", "none"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,13 @@ from mammoctl import completion
 from mammoctl.commands.options import Inventory, Json, again
 
 if TYPE_CHECKING:
+    from mammoctl.cluster import ClusterFile
     from mammoctl.jobs.job import Job
+    from mammoctl.jobs.package import Shipment
     from mammoctl.jobs.settings import Options
     from mammoctl.ssh import Nodes
+
+    Prepared = tuple[Job, Shipment | None]
 
 ResultsDir = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where the folder of the job is put.")
@@ -225,16 +230,9 @@ def submit(
 
         mammoctl submit ./pipeline --py-files helpers.py --detach --notify 'wall "$MAMMOCTL_TEXT"'
     """
-    from mammoctl import cluster as clusters
-    from mammoctl import console
-    from mammoctl import inventory as inventories
-    from mammoctl.errors import Interrupted, MammoctlError
-    from mammoctl.jobs import launch, options
-    from mammoctl.jobs import notify as notices
+    from mammoctl.jobs import options
     from mammoctl.jobs import submit as jobs
-    from mammoctl.jobs.failures import outside
     from mammoctl.jobs.settings import Options
-    from mammoctl.ssh import Nodes
 
     words = program or []
     script = Path(words[0]) if words and not words[0].startswith("-") else None
@@ -250,37 +248,74 @@ def submit(
         num_executors=num_executors,
     )
     _require_fitting(context, spark, script)
-    targets = notices.targets(notify or ())
+
+    def prepare(nodes: Nodes, deployment: ClusterFile) -> Prepared:
+        if script is not None:
+            return jobs.prepare_script(nodes, deployment, script, words[1:], spark, name=name)
+        request = jobs.Request(
+            data=data,
+            name=name or "train",
+            backbone=backbone,
+            weights=weights,
+            weights_sha256=weights_sha256,
+            epochs=epochs,
+            seed=seed,
+            batch_size=batch_size,
+            options={**({"pooling": pooling} if pooling else {}), **options.parse(words)},
+            spark=spark,
+        )
+        return jobs.prepare(nodes, deployment, request), None
+
+    carry_out(inventory, prepare, into=results, detach=detach, as_json=as_json, notify=notify or ())
+
+
+def carry_out(
+    inventory: str | None,
+    prepare: Callable[[Nodes, ClusterFile], Prepared],
+    *,
+    into: Path,
+    detach: bool,
+    as_json: bool,
+    notify: Sequence[str] = (),
+    fetched: Callable[[Nodes, Path], None] | None = None,
+) -> None:
+    """Start a job, watch it to its end, fetch and show its results, exit with its code.
+
+    Args:
+        inventory: as the user named it.
+        prepare: says what job it is, and what is shipped with it.
+        into: folder of the folders of results.
+        detach: print the job's id and do not wait for its end.
+        as_json: print the outcome as JSON.
+        notify: whom to tell of its end.
+        fetched: is called with the folder of the results of a job that succeeded.
+
+    Raises:
+        MammoctlError: something around the job failed.
+        Exit: with the job's exit code.
+    """
+    from mammoctl import cluster as clusters
+    from mammoctl import console
+    from mammoctl import inventory as inventories
+    from mammoctl.errors import Interrupted, MammoctlError
+    from mammoctl.jobs import launch
+    from mammoctl.jobs import notify as notices
+    from mammoctl.jobs.failures import outside
+    from mammoctl.ssh import Nodes
+
+    targets = notices.targets(notify)
     job: Job | None = None
     try:
         with Nodes(inventories.load(inventory)) as nodes:
             deployment = clusters.read(nodes)
             notices.require_mail(nodes, targets.addresses)
-            if script is None:
-                request = jobs.Request(
-                    data=data,
-                    name=name or "train",
-                    backbone=backbone,
-                    weights=weights,
-                    weights_sha256=weights_sha256,
-                    epochs=epochs,
-                    seed=seed,
-                    batch_size=batch_size,
-                    options={
-                        **({"pooling": pooling} if pooling else {}),
-                        **options.parse(words),
-                    },
-                    spark=spark,
-                )
-                job, shipment = jobs.prepare(nodes, deployment, request), None
-            else:
-                job, shipment = jobs.prepare_script(
-                    nodes, deployment, script, words[1:], spark, name=name
-                )
+            job, shipment = prepare(nodes, deployment)
             job = launch.start(nodes, deployment, job, shipment, tell=targets.addresses)
             notices.remember(nodes.cluster, job.id, targets.commands)
             console.step(f"job {job.id}: submitted to {nodes.cluster.name}")
-            code = _follow(nodes, job, results, inventory, detach=detach, as_json=as_json)
+            code = _follow(
+                nodes, job, into, inventory, detach=detach, as_json=as_json, fetched=fetched
+            )
     except KeyboardInterrupt:
         # From then on it may run: the same command again would start a second one.
         if job is not None:
@@ -327,6 +362,7 @@ def _follow(
     *,
     detach: bool,
     as_json: bool,
+    fetched: Callable[[Nodes, Path], None] | None,
 ) -> int:
     """Watch a job that has just been started, or leave it; return the exit code."""
     from mammoctl import console
@@ -352,6 +388,8 @@ def _follow(
         notices.leave_behind(nodes.cluster, job.id)
         raise
     notices.ended(nodes.cluster, outcome.state)
+    if fetched and outcome.results and not outcome.exit_code:
+        fetched(nodes, outcome.results.folder)
     if as_json:
         console.result_json(outcome.document())
     else:

@@ -27,17 +27,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The rows of a manifest and whether it has a column for patients."""
+    """The rows of a manifest, whether it has a column for patients, and whether labels count."""
 
     path: Path
     rows: list[Row]
     has_patients: bool
+    labels: bool = True
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path, *, labels: bool = True) -> Manifest:
     """Read the columns ``file``, ``label`` and, if there, ``patient_id`` and those of `About`.
 
-    Comma, semicolon or tab separate columns, as the header shows; the text is UTF-8.
+    Without ``labels``, the column ``label`` is neither needed nor read. Comma, semicolon or tab
+    separate columns, as the header shows; the text is UTF-8.
 
     Raises:
         DataError: the file cannot be read or decoded, or a required column is missing.
@@ -49,13 +51,14 @@ def read_manifest(path: Path) -> Manifest:
             stream.seek(0)
             reader = csv.DictReader(stream, delimiter=delimiter)
             columns = {name.strip().lower(): name for name in reader.fieldnames or [] if name}
-            if missing := [name for name in REQUIRED if name not in columns]:
+            needed = REQUIRED if labels else ("file",)
+            if missing := [name for name in needed if name not in columns]:
                 raise DataError(
                     f"{path}: the manifest has no column {' and no column '.join(missing)}",
                     hint="the first line must name the columns: file,label (and patient_id)",
                     details=[f"columns found: {', '.join(columns) or 'none'}"],
                 )
-            rows = list(_rows(reader, columns))
+            rows = list(_rows(reader, columns, labels))
     except OSError as exc:
         raise DataError(
             f"cannot read the manifest {path}: {exc.strerror or exc}",
@@ -68,17 +71,17 @@ def read_manifest(path: Path) -> Manifest:
         ) from exc
     except csv.Error as exc:
         raise DataError(f"the manifest {path} is not a CSV file: {exc}") from exc
-    return Manifest(path, rows, "patient_id" in columns)
+    return Manifest(path, rows, "patient_id" in columns, labels)
 
 
-def _rows(reader: csv.DictReader[str], columns: dict[str, str]) -> Iterator[Row]:
+def _rows(reader: csv.DictReader[str], columns: dict[str, str], labels: bool) -> Iterator[Row]:
     for record in reader:
         values = {name: (record.get(column) or "").strip() for name, column in columns.items()}
         if any(values.values()):
             yield Row(
                 reader.line_num,
                 values["file"],
-                values["label"],
+                values["label"] if labels else "",
                 values.get("patient_id", ""),
                 from_columns(values),
             )

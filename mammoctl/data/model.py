@@ -13,12 +13,12 @@ LABELS = ("benign", "malignant")
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One labelled image file.
+    """One image file.
 
     Attributes:
         path: where to read it.
         name: its path relative to the folder, with forward slashes.
-        label: one of `LABELS`.
+        label: one of `LABELS`; empty for an image that is only to be judged.
         patient: the patient as the user names it; empty when unknown.
         size: bytes.
         mtime_ns: time of the last change, nanoseconds since the epoch.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -178,7 +178,7 @@ def pack(
 
     Raises:
         DataError: a file cannot be read any more, the same content comes with two labels or
-            two patients, or no usable image of one class is left.
+            two patients, or no usable image (of one class, if there are labels) is left.
     """
     result = Packed()
     total = hashlib.sha256()
@@ -337,7 +337,8 @@ def _records(
             hint="remove the wrong file of each pair, or mend the manifest",
             details=first_few(contradictions),
         )
-    _check_usable(usable, rejects)
+    # images to be judged have no label, all of them
+    _check_usable([""] if set(labels) == {""} else LABELS, usable, rejects)
     result.images = len(seen)
     result.patients = len({patient for _, patient, _ in seen.values()})
     result.labels = {label: labels[label] for label in LABELS}
@@ -357,13 +358,14 @@ def _prepared(
     return replace(cleaned, about=travelling(image.about.over(cleaned.about), key))
 
 
-def _check_usable(usable: Counter[str], rejects: Counter[str]) -> None:
+def _check_usable(needed: Sequence[str], usable: Counter[str], rejects: Counter[str]) -> None:
     """Refuse a data set of which nothing meaningful would be left."""
-    missing = [label for label in LABELS if not usable[label]]
+    missing = [label for label in needed if not usable[label]]
     if not missing:
         return
+    which = f"image called {' or '.join(missing)}" if any(missing) else "image"
     raise DataError(
-        f"no image called {' or '.join(missing)} can be used",
+        f"no {which} can be used",
         hint="look at the files: none of these could be read",
         details=[f"{count} images: {reason}" for reason, count in rejects.most_common()],
     )

@@ -28,6 +28,7 @@ def scan_folder(
     manifest: Path | None = None,
     patient_pattern: str | None = None,
     skip_bad: bool = False,
+    unlabelled: bool = False,
 ) -> Scan:
     """List the images of ``folder`` with their labels and patients, without decoding them.
 
@@ -39,6 +40,8 @@ def scan_folder(
         patient_pattern: a regular expression that finds the patient in a file's path (relative
             to the folder); its group ``patient``, or else its first group, is the patient.
         skip_bad: leave out rows and files that cannot be used, instead of refusing all.
+        unlabelled: images to be judged, not trained on: no label is looked for, and all images
+            are taken. A manifest need only name the files.
 
     Raises:
         DataError: the folder, the manifest or the pattern cannot be used; nothing to read; one
@@ -51,7 +54,9 @@ def scan_folder(
     scan = Scan()
     table = None
     if manifest is not None:
-        table = read_manifest(manifest)
+        table = read_manifest(manifest, labels=not unlabelled)
+    elif unlabelled:
+        pass
     elif known := find_collection(folder):
         table, scan.warnings = known.manifest, known.warnings
     if table is not None:
@@ -64,9 +69,9 @@ def scan_folder(
         _from_manifest(scan, folder, table, pattern)
     else:
         scan.patient_source = _source(False, pattern)
-        _from_folders(scan, folder, pattern)
+        _from_folders(scan, folder, pattern, unlabelled)
     scan.images.sort(key=lambda image: image.name)
-    _judge(scan, folder, skip_bad)
+    _judge(scan, folder, skip_bad, unlabelled)
     return scan
 
 
@@ -126,23 +131,20 @@ def _walk(scan: Scan, folder: Path) -> Iterator[tuple[Path, str]]:
             yield path, path.relative_to(folder).as_posix()
 
 
-def _from_folders(scan: Scan, folder: Path, pattern: re.Pattern[str] | None) -> None:
+def _from_folders(
+    scan: Scan, folder: Path, pattern: re.Pattern[str] | None, unlabelled: bool
+) -> None:
     for path, name in _walk(scan, folder):
-        label = next(
-            (
-                part.lower()
-                for part in reversed(PurePosixPath(name).parts[:-1])
-                if part.lower() in LABELS
-            ),
-            "",
-        )
+        parts = () if unlabelled else PurePosixPath(name).parts[:-1]
+        label = next((part.lower() for part in reversed(parts) if part.lower() in LABELS), "")
         if not _looks_like_image(scan, path, name):
             continue
-        if not label:
+        if not label and not unlabelled:
             scan.problem(
                 "label",
                 "images that lie in no folder called benign or malignant",
-                f"move them, write a manifest.csv (file,label), {_SKIP}",
+                f"move them, write a manifest.csv (file,label), push images that are only to be "
+                f"judged with --unlabelled, {_SKIP}",
                 name,
             )
             continue
@@ -174,7 +176,7 @@ def _from_manifest(
     for row in manifest.rows:
         where = f"line {row.line}: {row.file or '(no file)'}"
         label = row.label.lower()
-        if label not in LABELS:
+        if label not in LABELS and manifest.labels:
             scan.problem(
                 "label",
                 "labels other than benign and malignant",
@@ -312,8 +314,8 @@ def _unreadable(scan: Scan, name: str, exc: OSError) -> None:
     )
 
 
-def _judge(scan: Scan, folder: Path, skip_bad: bool) -> None:
-    """Refuse what cannot be trained on; turn the rest of the findings into warnings."""
+def _judge(scan: Scan, folder: Path, skip_bad: bool, unlabelled: bool) -> None:
+    """Refuse what cannot be used; turn the rest of the findings into warnings."""
     problems = list(scan.problems.values())
     if problems and not skip_bad:
         raise DataError(
@@ -328,17 +330,20 @@ def _judge(scan: Scan, folder: Path, skip_bad: bool) -> None:
         raise DataError(
             f"there are no images in {folder}"
             + (f" ({scan.ignored} other files)" if scan.ignored else ""),
-            hint="put images into the folders benign/ and malignant/, or write a manifest.csv "
+            hint="check the folder; files that begin with a dot are left out"
+            if unlabelled
+            else "put images into the folders benign/ and malignant/, or write a manifest.csv "
             "with the columns file,label,patient_id",
         )
-    if missing := [label for label, count in scan.labels.items() if not count]:
+    missing = [label for label, count in scan.labels.items() if not count]
+    if missing and not unlabelled:
         raise DataError(
             f"{folder} has one class only: {len(scan.images)} images, none of them {missing[0]}",
             hint="a classifier needs both classes; check the labels",
         )
     if scan.ignored:
         scan.warnings.append(f"{scan.ignored} files are no images and stay behind")
-    if scan.patient_source == "none":
+    if scan.patient_source == "none" and not unlabelled:
         scan.warnings.append(
             "nobody said who the patients are: each image counts as a patient of its own, so a "
             "split by patient is impossible and the metrics may be too good (use a manifest "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mammoctl import paths
 from mammoctl.errors import JobError, UsageError
 from mammoctl.jobs.job import JOBS_ROOT, Job
+from mammoctl.jobs.kinds import ExploreJob, PredictJob
 from mammoctl.jobs.known import agent_argv, log_tail, show
 from mammoctl.jobs.package import Shipment, job_archive, read_application, spec_archive
 from mammoctl.jobs.remote.tell import shown
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 J = TypeVar("J", bound=Job)
 
-_KINDS: dict[str, type[Job]] = {"train": JobSpec, "script": ScriptJob}
+_KINDS: dict[str, type[Job]] = {
+    "train": JobSpec,
+    "predict": PredictJob,
+    "explore": ExploreJob,
+    "script": ScriptJob,
+}
 
 
 def start(
@@ -148,6 +154,7 @@ def restored(spec: Mapping[str, Any]) -> Job:
         )
     names = {one.name for one in fields(kind)}
     values = {key: value for key, value in spec.items() if key in names}
-    if isinstance(values.get("weights"), dict):
-        values["weights"] = Weights(**values["weights"])
+    for name in ("weights", "model"):
+        if isinstance(values.get(name), dict):
+            values[name] = Weights(**values[name])
     return kind(**values)

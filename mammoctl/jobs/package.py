@@ -18,6 +18,9 @@ from mammoctl.errors import JobError
 
 AGENT = "agent.pyz"
 
+SCRIPTS = ("train.py", "predict.py", "explore.py")
+"""Of the application: what `spark-submit` is given, one for each kind of job."""
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _AGENT_MAIN = b"import sys\n\nfrom mammoctl.jobs.remote.agent import program\n\nprogram()\n"
 
@@ -62,18 +65,19 @@ def read_tree(folder: Path, prefix: str = "") -> dict[str, bytes]:
 
 
 def read_application(root: Path) -> Shipment:
-    """Pack the package ``mammotrain`` below ``root`` into a zip, beside the script that starts it.
+    """Pack the package ``mammotrain`` below ``root`` into a zip, beside the scripts that start it.
 
     Raises:
         JobError: the application is not there.
     """
-    package, script = root / "mammotrain", root / "train.py"
+    package, scripts = root / "mammotrain", [root / name for name in SCRIPTS]
     files = read_tree(package, "mammotrain/") if package.is_dir() else {}
-    if not files or not script.is_file():
+    if not files or not all(script.is_file() for script in scripts):
         raise JobError(
             f"the training application is missing from {root}", hint="install mammoctl again"
         )
-    return Shipment({"train.py": script.read_bytes(), "mammotrain.zip": zipped(files)})
+    started = {script.name: script.read_bytes() for script in scripts}
+    return Shipment({**started, "mammotrain.zip": zipped(files)})
 
 
 def agent() -> bytes:

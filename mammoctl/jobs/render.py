@@ -15,6 +15,9 @@ STAGES = {
     "read": "reading the data set",
     "features": "features on the workers",
     "train": "training",
+    "clusters": "clusters of the features",
+    "predict": "judging on the workers",
+    "watch": "judging what arrives",
     "evaluate": "evaluating",
     "report": "writing the results",
 }

@@ -25,6 +25,14 @@ FILES = {
         *("rejects.csv", "timings.json", "report.html", "model_card.json", "model_card.md"),
         "job.log",
     ),
+    "predict": (
+        *("predictions.csv", "predictions.parquet", "metrics.json", "timings.json"),
+        "job.log",
+    ),
+    "explore": (
+        *("explore.html", "metrics.json", "data.png", "timings.json"),
+        "job.log",
+    ),
 }
 """What a job of each kind leaves when it succeeds; any other may leave what it likes."""
 
@@ -145,7 +153,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the figures worth reading first, as names and values."""
     rows: list[tuple[str, str]] = []
-    for part in ("validation", "test", "train"):
+    if isinstance(called := metrics.get("called"), dict):
+        rows += [(f"called {name}", f"{count} images") for name, count in sorted(called.items())]
+    for part in ("validation", "test", "train", "labelled"):
         values = metrics.get(part)
         if not isinstance(values, dict):
             continue
@@ -159,15 +169,16 @@ def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
             if values.get("majority_class_accuracy") is not None:
                 text += f"  (majority class: {values['majority_class_accuracy']:.3f})"
             rows.append((f"{part}: accuracy", text))
-    data = metrics.get("data") or {}
-    if data:
-        rows.append(
-            (
-                "images",
-                f"{data.get('images', '?')} of {data.get('patients', '?')} patients, "
-                f"{data.get('rejected', 0)} rejected",
-            )
-        )
+    if isinstance(clusters := metrics.get("clusters"), dict):
+        sizes = ", ".join(str(size) for size in clusters.get("sizes") or [])
+        rows.append(("clusters", f"{clusters.get('k')} ({sizes} images)"))
+        for name, found in (clusters.get("goes_with") or {}).items():
+            if found.get("cramers_v") is not None:
+                rows.append((f"clusters and {name}", f"Cramer's V {found['cramers_v']:.2f}"))
+    if isinstance(data := metrics.get("data"), dict):
+        patients = f" of {data['patients']} patients" if "patients" in data else ""
+        text = f"{data.get('images', '?')}{patients}, {data.get('rejected', 0)} rejected"
+        rows.append(("images", text))
     return rows
 
 

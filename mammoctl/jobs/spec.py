@@ -20,7 +20,7 @@ _DRIVER_HEAP = "768m"
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Pretrained weights where the cluster finds them."""
+    """Pretrained weights, or a whole model, where the cluster finds them."""
 
     uri: str
     sha256: str
@@ -120,23 +120,36 @@ def needs(deployment: ClusterFile, job: Job) -> dict[str, Any]:
 
 def app_arguments(deployment: ClusterFile, spec: JobSpec) -> list[str]:
     """Return the arguments of the application."""
-    paths = deployment.paths
     arguments = {
-        "data": f"{paths.data}/{spec.data}",
-        "features": paths.features,
-        "output": f"{spec.folder}/results",
-        "publish": f"{paths.results}/{spec.id}",
-        "progress": f"{spec.folder}/progress.jsonl",
-        "backbone": spec.backbone,
-        "weights": spec.weights.uri if spec.weights else "none",
-        **({"weights-sha256": spec.weights.sha256} if spec.weights else {}),
+        **feature_arguments(deployment, spec),
+        **result_arguments(deployment, spec),
         "epochs": str(spec.epochs),
-        "seed": str(spec.seed),
-        "batch-size": str(spec.batch_size),
         **({"ports": deployment.training_ports} if deployment.training_ports else {}),
         **spec.options,
     }
     return [word for name, value in arguments.items() for word in (f"--{name}", value)]
+
+
+def feature_arguments(deployment: ClusterFile, spec: JobSpec) -> dict[str, str]:
+    """Return the options that say which features of which images."""
+    return {
+        "data": f"{deployment.paths.data}/{spec.data}",
+        "features": deployment.paths.features,
+        "backbone": spec.backbone,
+        "weights": spec.weights.uri if spec.weights else "none",
+        **({"weights-sha256": spec.weights.sha256} if spec.weights else {}),
+        "seed": str(spec.seed),
+        "batch-size": str(spec.batch_size),
+    }
+
+
+def result_arguments(deployment: ClusterFile, job: Job) -> dict[str, str]:
+    """Return the options that say where results and progress go."""
+    return {
+        "output": f"{job.folder}/results",
+        "publish": f"{deployment.paths.results}/{job.id}",
+        "progress": f"{job.folder}/progress.jsonl",
+    }
 
 
 def submit_argv(deployment: ClusterFile, job: Job) -> list[str]:

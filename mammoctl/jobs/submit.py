@@ -16,6 +16,7 @@ from mammoctl.errors import RemoteError, UsageError
 from mammoctl.jobs import cargo
 from mammoctl.jobs.account import account, scratch
 from mammoctl.jobs.job import new_id
+from mammoctl.jobs.kinds import ExploreJob
 from mammoctl.jobs.known import submitter
 from mammoctl.jobs.script import ScriptJob
 from mammoctl.jobs.settings import Options, settings
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user asks for; see `mammoctl submit --help`."""
+    """What the user asks for; see `mammoctl submit --help` and `mammoctl explore --help`."""
 
     data: str | None = None
+    explore: bool = False
     name: str = "train"
     backbone: str = "vgg16"
     weights: str = "imagenet"
@@ -57,8 +59,10 @@ def prepare(nodes: Nodes, deployment: ClusterFile, request: Request) -> JobSpec:
     local = _local_weights(request)
     weights = None
     if local is not None:
-        weights = _bring_weights(storage, *local)
-    return JobSpec(
+        suffix = ".weights.h5" if local[0].name.endswith(".weights.h5") else ".h5"
+        weights = bring_file(storage, *local, f"weights{suffix}", "the weights")
+    make = ExploreJob if request.explore else JobSpec
+    return make(
         id=job,
         data=data,
         backbone=request.backbone,
@@ -120,23 +124,34 @@ def _local_weights(request: Request) -> tuple[Path, str] | None:
     return Path(found.path), str(found.sha256)
 
 
-def _bring_weights(storage: Storage, path: Path, sha256: str) -> Weights:
-    """Put the weights on the storage unless they are there, under their checksum."""
+def bring_file(storage: Storage, path: Path, sha256: str, name: str, what: str) -> Weights:
+    """Put weights or a model on the storage as `name`, unless its checksum is there already.
+
+    Args:
+        storage: the cluster's.
+        path: the file here.
+        sha256: its checksum.
+        name: what it is called there.
+        what: what it is called in messages.
+
+    Raises:
+        RemoteError: it arrived damaged, or could not be written.
+    """
     folder = f"{storage.paths.weights}/{sha256}"
-    names = [name for name in storage.names(folder) if not name.startswith(".")]
+    names = [found for found in storage.names(folder) if not found.startswith(".")]
     if names:
         return Weights(f"{folder}/{names[0]}", sha256, path.name)
-    console.step(f"bringing the weights to the cluster ({path.stat().st_size / 1e6:.0f} MB)")
+    console.step(f"bringing {what} to the cluster ({path.stat().st_size / 1e6:.0f} MB)")
     temporary = f"{storage.paths.weights}/.tmp-{sha256[:16]}-{time.time_ns():x}"
-    suffix = ".weights.h5" if path.name.endswith(".weights.h5") else ".h5"
-    name = f"weights{suffix}"
     storage.run(storage.mkdir_line(temporary))
     with storage.writing(f"{temporary}/{name}") as sink, path.open("rb") as stream:
         while block := stream.read(1 << 20):
             sink.write(block)
     if storage.sha256(f"{temporary}/{name}") != sha256:
         storage.run(storage.remove_line(temporary), check=False)
-        raise RemoteError("the weights were damaged on their way", hint="submit the job again")
+        raise RemoteError(
+            f"{what} arrived damaged on the cluster", hint="run the same command again"
+        )
     storage.run(storage.move_line(temporary, folder))
     return Weights(f"{folder}/{name}", sha256, path.name)
 

@@ -170,6 +170,8 @@ def report(nodes: Nodes, outcome: Outcome) -> None:
     console.table(f"job {outcome.job}: succeeded", ("", "what", "value"), rows)
     if not results.metrics.get("meaningful", True):
         console.warn("the backbone had no pretrained weights: the predictions mean nothing")
+    if results.kind == "predict":
+        console.note("research only: no prediction may guide the care of a person")
     for warning in results.metrics.get("warnings") or []:
         console.note(f"note: {warning}")
 

@@ -290,3 +290,14 @@ def test_machine_and_site_travel_as_keyed_hashes(tmp_path: Path) -> None:
     assert len({row["machine"] for row in rows}) == len({row["site"] for row in rows}) == 1
     assert "ACME" not in str(rows)
     assert "Mary" not in str(rows)
+
+
+def test_images_without_labels_are_packed(tmp_path: Path) -> None:
+    found = [replace(image, label="") for image in images(tmp_path, 6)]
+    result, written = packed(found)
+    assert result.images == 6
+    assert result.labels == {"benign": 0, "malignant": 0}
+    table = pq.read_table(io.BytesIO(written["part-00000.parquet"]), columns=["label"])
+    assert set(table["label"].to_pylist()) == {""}
+    with pytest.raises(DataError, match="no image can be used"):
+        pack(found, KEY, None)

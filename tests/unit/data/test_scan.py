@@ -241,3 +241,24 @@ def test_what_the_manifest_tells_is_taken_from_short_lists(tmp_path: Path) -> No
     first, second = scan_folder(tmp_path).images
     assert first.about == About("MLO", "R", "90", "B", "29", "1")
     assert second.about == About()
+
+
+def test_images_to_be_judged_need_no_labels(tmp_path: Path) -> None:
+    put(tmp_path, "benign/a.jpg")
+    put(tmp_path, "new/b.dcm")
+    put(tmp_path, "notes.txt", b"text")
+    scan = scan_folder(tmp_path, unlabelled=True)
+    assert {image.name: image.label for image in scan.images} == {
+        "benign/a.jpg": "",
+        "new/b.dcm": "",
+    }
+    assert scan.ignored == 1
+    assert not any("split" in line for line in scan.warnings)
+    manifest(tmp_path, "file,patient_id,label\nnew/b.dcm,p1,whatever\n")
+    scan = scan_folder(tmp_path, unlabelled=True)
+    assert [(image.name, image.label, image.patient) for image in scan.images] == [
+        ("new/b.dcm", "", "p1")
+    ]
+    with pytest.raises(DataError, match="no images") as caught:
+        scan_folder(put(tmp_path / "empty", ".hidden").parent, unlabelled=True)
+    assert "benign" not in caught.value.hint

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parents[3]
-SHIPPED = ["playbooks", "roles", "app/mammotrain", "app/train.py", "tests/infra", "locks"]
+SHIPPED = [
+    "playbooks",
+    "roles",
+    "app/mammotrain",
+    "app/train.py",
+    "app/predict.py",
+    "app/explore.py",
+    "tests/infra",
+    "locks",
+]
 
 
 @pytest.fixture(scope="module")

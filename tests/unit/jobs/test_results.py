@@ -112,6 +112,26 @@ def test_unwritable_folder_is_a_clear_error(nodes: Nodes, tmp_path: Path) -> Non
     assert caught.value.hint
 
 
+def test_a_prediction_leaves_other_files(nodes: Nodes, tmp_path: Path) -> None:
+    found = fetch(nodes, JOB, tmp_path / "results", "predict")  # type: ignore[arg-type]
+    assert found.missing == ["predictions.csv", "predictions.parquet"]
+    metrics = {"called": {"malignant": 3, "benign": 7}, "data": {"images": 10, "rejected": 1}}
+    assert metric_rows(metrics) == [
+        ("called benign", "7 images"),
+        ("called malignant", "3 images"),
+        ("images", "10, 1 rejected"),
+    ]
+
+
+def test_clusters_are_told_with_what_goes_with_them() -> None:
+    goes_with = {"machine": {"cramers_v": 0.9123}, "view": {"cramers_v": None}}
+    metrics = {"clusters": {"k": 2, "sizes": [14, 11], "goes_with": goes_with}}
+    assert metric_rows(metrics) == [
+        ("clusters", "2 (14, 11 images)"),
+        ("clusters and machine", "Cramer's V 0.91"),
+    ]
+
+
 def test_rows_for_people() -> None:
     assert metric_rows(METRICS) == [
         ("validation: AUC", "0.613  (95 %: 0.510 to 0.700)"),
@@ -253,5 +273,8 @@ def test_ctrl_c_while_fetching_never_says_that_nothing_was_started(
 
 
 def test_every_promised_file_is_documented() -> None:
-    page = (paths.project_root() / "docs" / "submit.md").read_text()
-    assert [name for name in results.FILES["train"] if f"`{name}`" not in page] == []
+    pages = {"train": "submit.md", "predict": "predict.md", "explore": "explore.md"}
+    assert set(results.FILES) == set(pages)
+    for kind, page in pages.items():
+        text = (paths.project_root() / "docs" / page).read_text()
+        assert [name for name in results.FILES[kind] if f"`{name}`" not in text] == []

@@ -83,15 +83,15 @@ def test_command_line_of_spark_is_exact(lab: ClusterFile, spec: JobSpec) -> None
         f"{FOLDER}/app/train.py",
         *("--data", f"{ROOT}/data/screening"),
         *("--features", f"{ROOT}/features"),
-        *("--output", f"{FOLDER}/results"),
-        *("--publish", f"{ROOT}/results/{JOB}"),
-        *("--progress", f"{FOLDER}/progress.jsonl"),
         *("--backbone", "vgg16"),
         *("--weights", f"{ROOT}/weights/{'0' * 64}/weights.h5"),
         *("--weights-sha256", "0" * 64),
-        *("--epochs", "10"),
         *("--seed", "7"),
         *("--batch-size", "8"),
+        *("--output", f"{FOLDER}/results"),
+        *("--publish", f"{ROOT}/results/{JOB}"),
+        *("--progress", f"{FOLDER}/progress.jsonl"),
+        *("--epochs", "10"),
     ]
     assert conf == {
         "spark.app.name": JOB,
@@ -200,7 +200,8 @@ def test_archive_of_a_job_is_complete() -> None:
         assert stream is not None
         assert json.load(stream) == {"id": JOB}
     assert set(members) == {
-        *("app", "home", "results", "agent.pyz", "app/train.py", "app/mammotrain.zip"),
+        *("app", "home", "results", "agent.pyz", "app/mammotrain.zip"),
+        *("app/train.py", "app/predict.py", "app/explore.py"),
         *("spec.json", "state.json", "job.log", "progress.jsonl", "notify.json"),
     }
     assert members["notify.json"].mode == 0o600
