@@ -114,7 +114,7 @@ def needs(deployment: ClusterFile, job: Job) -> dict[str, Any]:
         "executors": max(1, int(conf["spark.cores.max"]) // cores),
         "cores": cores,
         "memory_mb": memory_mb(conf["spark.executor.memory"]),
-        "driver_mb": DRIVER_MB if isinstance(job, JobSpec) else heap + _DRIVER_REST_MB,
+        "driver_mb": heap + _DRIVER_REST_MB if job.kind == "script" else DRIVER_MB,
     }
 
 

@@ -112,7 +112,13 @@ def view(state: ClusterState, width: int | None) -> RenderableType:
     return Group(*parts)
 
 
-_STYLES = {"no": "bold red", "failed": "bold red", "stopped": "yellow", "lost": "bold red"}
+_STYLES = {
+    "no": "bold red",
+    "failed": "bold red",
+    "stopped": "yellow",
+    "queued": "yellow",
+    "lost": "bold red",
+}
 
 
 def _duty(state: ClusterState, name: str) -> str:
