@@ -212,6 +212,15 @@ def only_source(module, index):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def blamed(out):
+    """Return the first package that dpkg could not install, with what its script said: apt-get's own error has neither."""
+    lines = [line for line in out.splitlines() if line.strip()]
+    for number, line in enumerate(lines):
+        if line.startswith("dpkg: error "):
+            return lines[max(0, number - 3) : number + 2]
+    return []
+
+
 def main():
     """Run the module."""
     module = AnsibleModule(
@@ -269,7 +278,7 @@ def main():
             if "Could not get lock" not in err or time.monotonic() > end:
                 break
             time.sleep(5)
-        said = "\n".join(line for line in (err or out).splitlines() if line.strip())[-1500:]
+        said = "\n".join([*blamed(out), *(line for line in (err or out).splitlines() if line.strip())])[-1500:]
         locked = "Could not get lock" in err
         if locked:
             mend = "Another package manager is running on the node: wait for it, then run this again."

@@ -29,3 +29,24 @@ def test_the_holder_of_a_lock_is_named(plugin, tmp_path, monkeypatch):
         finally:
             held.kill()
     assert packages.holder() == ""
+
+
+DPKG = """\
+Setting up ca-certificates-java (20230710~deb12u1) ...
+openjdk version "11.0.2" 2019-01-15
+java.lang.UnsupportedClassVersionError: class file version 61.0
+dpkg: error processing package ca-certificates-java (--configure):
+ installed ca-certificates-java package post-installation script subprocess returned error exit status 1
+Setting up zstd (1.5.4+dfsg2-5) ...
+dpkg: dependency problems prevent configuration of openjdk-17-jre-headless:amd64:
+"""
+
+
+def test_a_package_that_does_not_install_is_told_with_what_its_script_said(plugin):
+    packages = plugin("modules", "mammoctl_packages")
+    said = packages.blamed(DPKG)
+    assert "java.lang.UnsupportedClassVersionError: class file version 61.0" in said
+    assert any("ca-certificates-java (--configure)" in line for line in said)
+    assert any("exit status 1" in line for line in said)
+    assert not any("zstd" in line for line in said)
+    assert packages.blamed("Setting up zstd ...\n") == []
