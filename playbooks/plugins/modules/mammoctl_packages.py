@@ -213,7 +213,7 @@ def only_source(module, index):
 
 
 def blamed(out):
-    """Return the first package that dpkg could not install, with what its script said: apt-get's own error has neither."""
+    """Return the package that dpkg could not install, with what its script said: apt-get's error has neither."""
     lines = [line for line in out.splitlines() if line.strip()]
     for number, line in enumerate(lines):
         if line.startswith("dpkg: error "):

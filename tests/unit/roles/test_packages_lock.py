@@ -36,7 +36,7 @@ Setting up ca-certificates-java (20230710~deb12u1) ...
 openjdk version "11.0.2" 2019-01-15
 java.lang.UnsupportedClassVersionError: class file version 61.0
 dpkg: error processing package ca-certificates-java (--configure):
- installed ca-certificates-java package post-installation script subprocess returned error exit status 1
+ installed ca-certificates-java package post-installation script returned error exit status 1
 Setting up zstd (1.5.4+dfsg2-5) ...
 dpkg: dependency problems prevent configuration of openjdk-17-jre-headless:amd64:
 """
