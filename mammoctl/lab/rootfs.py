@@ -122,8 +122,8 @@ def _write_resolver(target: Path) -> None:
         if servers := [s for s in servers if not s.startswith("127.") and s != "::1"]:
             keep = [line for line in lines if line.split(" ")[0] in ("search", "options")]
             target.unlink(missing_ok=True)
-            # Several nodes ask at once, and a question that is lost costs the default 5 seconds; two
-            # in a row fail an installation. What the control machine says itself comes after, and holds.
+            # By default a lost question costs 5 seconds, and two in a row fail an installation.
+            # What the control machine says itself comes after, and holds.
             patient = "options timeout:2 attempts:5"
             lines = [*(f"nameserver {server}" for server in servers), patient, *keep]
             target.write_text("\n".join(lines) + "\n")
