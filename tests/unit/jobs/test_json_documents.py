@@ -10,6 +10,7 @@ import pytest
 
 from mammoctl import paths
 from mammoctl.jobs.job import Job
+from mammoctl.jobs.kinds import ExploreJob, PredictJob
 from mammoctl.jobs.remote import records, tell
 from mammoctl.jobs.results import Results
 from mammoctl.jobs.script import ScriptJob
@@ -17,6 +18,7 @@ from mammoctl.jobs.spec import JobSpec
 from mammoctl.jobs.watch import Outcome
 
 RUNNING = {"id": "j", "state": "running", "boot_id": "b", "submitted_at": 1.0, "kind": "train"}
+KINDS = (Job, JobSpec, ScriptJob, PredictJob, ExploreJob)
 # of our own housekeeping: programs have no use for them
 PRIVATE = {"boot_id", "resumed_at"}
 
@@ -30,7 +32,7 @@ def words() -> set[str]:
 
 
 def test_every_field_of_a_job_s_specification(words: set[str]) -> None:
-    names = {one.name for kind in (Job, JobSpec, ScriptJob) for one in fields(kind)}
+    names = {one.name for kind in KINDS for one in fields(kind)}
     assert names - words == set()
 
 
