@@ -78,24 +78,27 @@ def _parsed(text: str, path: Path) -> Bundle:
         data = json.loads(text)
         _require_known(data, path)
         bundle = model.parse(data, path)
-    except (ValueError, KeyError, TypeError) as exc:
+        strange = [file.path for file in bundle.files if not _is_inside(file)]
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise BundleError(
             f"{path}: the bundle's record is damaged: {exc}", hint=_AGAIN.format(name=path)
         ) from exc
-    for file in bundle.files:
-        if not re.fullmatch(r"[0-9a-f]{64}/[^/.][^/]*", file.path) or file.path != (
-            f"{file.sha256}/{file.name}"
-        ):
-            raise BundleError(
-                f"{path}: the record names a file outside of the bundle: {file.path}",
-                hint="do not use it; make a new one where you trust the machine",
-            )
+    if strange:
+        raise BundleError(
+            f"{path}: the record names a file outside of the bundle: {strange[0]}",
+            hint="do not use it; make a new one where you trust the machine",
+        )
     if content_key(bundle.files) != bundle.key:
         raise BundleError(
             f"{path}: the record has been changed: its key is not that of its files",
             hint=_AGAIN.format(name=path),
         )
     return replace(bundle, store=path.absolute() / STORE)
+
+
+def _is_inside(file: Artifact) -> bool:
+    own = f"{file.sha256}/{file.name}"
+    return bool(re.fullmatch(r"[0-9a-f]{64}/[^/.][^/]*", file.path)) and file.path == own
 
 
 def _require_known(data: dict[str, Any], path: Path) -> None:
@@ -162,8 +165,14 @@ def opened(path: Path, store: Store | None = None) -> Bundle:
     lacking = [file for file in bundle.files if store.get(file.sha256) is None]
     if lacking:
         store.require_space(sum(file.size for file in lacking) + 10_000_000)
-        with store.writing() as scratch:
-            wrong = {f.name: p for f, p in _checked(path, bundle, (store, scratch)) if p}
+        try:
+            with store.writing() as scratch:
+                wrong = {f.name: p for f, p in _checked(path, bundle, (store, scratch)) if p}
+        except OSError as exc:
+            raise BundleError(
+                f"cannot take {path} into {store.root}: {exc.strerror or exc}",
+                hint="check both disks, then run the same command again",
+            ) from exc
         if wrong:
             raise BundleError(
                 f"{len(wrong)} files of the bundle {path} are damaged or missing",

@@ -182,6 +182,14 @@ def _swapped(record: dict[str, Any]) -> None:
     record["files"][0]["kind"] = "package"
 
 
+def _no_path(record: dict[str, Any]) -> None:
+    record["files"][0]["path"] = None
+
+
+def _no_files(record: dict[str, Any]) -> None:
+    record["files"] = ["a", "b"]
+
+
 def _half(record: dict[str, Any]) -> None:
     del record["files"][0]["sha256"]
 
@@ -194,6 +202,8 @@ def _half(record: dict[str, Any]) -> None:
         (_schema, "was made by mammoctl"),
         (_swapped, "has been changed"),
         (_half, "record is damaged"),
+        (_no_path, "record is damaged"),
+        (_no_files, "record is damaged"),
     ],
 )
 def test_a_record_that_cannot_be_believed_is_refused(
@@ -228,3 +238,24 @@ def test_a_key_is_no_file(bundle: Bundle) -> None:
     assert carried.named(bundle.key[:6]).key == bundle.key
     assert not carried.is_file(bundle.key)
     assert carried.is_file("./site") and carried.is_file("site.tar")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "null", '"x"'])
+def test_a_record_of_another_kind_is_told(tmp_path: Path, text: str) -> None:
+    _with_record(tmp_path / "x.tar", text)
+    with pytest.raises(BundleError, match="record is damaged"):
+        carried.read(tmp_path / "x.tar")
+
+
+def test_a_disk_that_fails_is_told(
+    bundle: Bundle, other: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.write(bundle, tmp_path / "site.tar")
+
+    def full(*_args: object, **_more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Store, "add", full)
+    with pytest.raises(BundleError, match="No space left on device") as caught:
+        carried.opened(tmp_path / "site.tar", other)
+    assert "check both disks" in caught.value.hint
