@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mammoctl import __version__, console
-from mammoctl.bundle import environment, model, parts, resolve
+from mammoctl.bundle import environment, model, parts, resolve, weights
 from mammoctl.bundle.archive import RECORD, STORE
 from mammoctl.bundle.model import Artifact, Bundle, content_key
 from mammoctl.bundle.store import Store, sha256_of
@@ -179,6 +179,7 @@ def opened(path: Path, store: Store | None = None) -> Bundle:
                 details=[f"{name}: {problem}" for name, problem in sorted(wrong.items())][:10],
                 hint=_AGAIN.format(name=path.name),
             )
+    weights.recognise(store, bundle.target.sources.weights, bundle.files)
     return resolve.remember(replace(bundle, store=store.root))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mammoctl import console, paths
-from mammoctl.bundle import debian, environment, fetch, locks, parts, pyspark, versions
+from mammoctl.bundle import debian, environment, fetch, locks, parts, pyspark, versions, weights
 from mammoctl.bundle.locks import Pin
 from mammoctl.bundle.model import Artifact, Bundle, Target, content_key, from_json, to_json
 from mammoctl.bundle.store import Store, Stored, human, write_atomically
@@ -149,6 +149,11 @@ def _collect(
         use(debian.INDEX_KIND, packages[0], target.variants, release)
         for package in packages[1]:
             use(debian.KIND, package, target.variants, release)
+    for backbone in target.sources.weights:
+        given = weights.published(store, backbone)
+        if given is None:
+            return None
+        use(weights.KIND, given, ())
     return requirements, [_artifact(*entry) for entry in found.values()]
 
 
@@ -202,6 +207,9 @@ def _lacking(
     for release in target.sources.packages:
         if release in anew or debian.files(store, target, release) is None:
             jobs.append(debian.job(store, target, release, mirrors))
+    for backbone in target.sources.weights:
+        if weights.published(store, backbone) is None:
+            jobs.append(weights.job(store, backbone))
     return missing, jobs
 
 

@@ -23,6 +23,8 @@ class Sources:
             ``hosts`` stands for those that the hosts turn out to run. Nodes of no release named
             take them from their own package sources.
         packages_extra: further Debian packages, beside those that the roles need.
+        weights: the backbones whose published ImageNet weights the bundle brings to the control
+            machine, for ``submit --weights imagenet``; nodes do not get them with the bundle.
     """
 
     interpreter: str = "system"
@@ -33,6 +35,7 @@ class Sources:
     python_locks: str = ""
     packages: tuple[str, ...] = ()
     packages_extra: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
 
 
 def to_json(sources: Sources) -> dict[str, Any]:

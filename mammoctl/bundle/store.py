@@ -142,8 +142,12 @@ class Store:
     def add_derived(self, key: str, path: Path, *, name: str | None = None) -> Stored:
         """Move a file made here into the store and remember it under ``key``."""
         stored = self.add(path, name=name)
-        write_atomically(self.root / ".derived" / key, stored.sha256 + "\n")
+        self.remember(key, stored.sha256)
         return stored
+
+    def remember(self, key: str, sha256: str) -> None:
+        """Let a file of the store be found under ``key`` (`derived`)."""
+        write_atomically(self.root / ".derived" / key, sha256 + "\n")
 
     def verify(self, sha256: str) -> str | None:
         """Compute a file's sum again; return what is wrong with it, or None.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,12 @@ from mammoctl import console
 from mammoctl.errors import BundleError
 
 if TYPE_CHECKING:
-    from mammoctl.bundle.store import Store
+    from mammoctl.bundle.fetch import Job
+    from mammoctl.bundle.model import Artifact
+    from mammoctl.bundle.process import Runner
+    from mammoctl.bundle.store import Store, Stored
 
+KIND = "weights"
 _SUMS = "SHA256SUMS"
 _CHOICES = (
     "give a file with --weights PATH, or train without pretrained weights with --weights none "
@@ -148,14 +152,9 @@ def _published(
 ) -> Weights:
     from mammoctl.bundle.store import Store
 
-    entry = table.get(backbone)
-    if entry is None:
-        raise BundleError(
-            f"no published ImageNet weights are pinned for {backbone}",
-            hint=f"{_CHOICES[0].upper()}{_CHOICES[1:]}; pinned are: {', '.join(sorted(table))}",
-        )
+    entry = _pinned(table, backbone)
     store = store or Store()
-    key = f"weights-{backbone}-{entry['md5']}"
+    key = _derivation(backbone, entry)
     stored = store.derived(key)
     if stored is None:
         with store.writing() as scratch:
@@ -165,6 +164,68 @@ def _published(
     if sha256 is not None and stored.sha256 != sha256.lower():
         raise _wrong_sum(stored.path, sha256.lower(), stored.sha256, "the sum given")
     return Weights(stored.path, stored.sha256, stored.name)
+
+
+def _pinned(table: Mapping[str, Mapping[str, Any]], backbone: str) -> Mapping[str, Any]:
+    if backbone not in table:
+        raise BundleError(
+            f"no published ImageNet weights are pinned for {backbone}",
+            hint=f"{_CHOICES[0].upper()}{_CHOICES[1:]}; pinned are: {', '.join(sorted(table))}",
+        )
+    return table[backbone]
+
+
+def _derivation(backbone: str, entry: Mapping[str, Any]) -> str:
+    return f"weights-{backbone}-{entry['md5']}"
+
+
+def published(store: Store, backbone: str) -> Stored | None:
+    """Return the published weights of a backbone where the store has them, or None.
+
+    Raises:
+        BundleError: none are pinned for it.
+    """
+    from mammoctl.bundle import versions
+
+    entry = _pinned(versions.load()["weights"]["imagenet"], backbone)
+    return store.derived(_derivation(backbone, entry))
+
+
+def job(store: Store, backbone: str) -> Job:
+    """Return the job that brings the published weights of a backbone into the store.
+
+    Raises:
+        BundleError: none are pinned for it.
+    """
+    from mammoctl.bundle import versions
+    from mammoctl.bundle.fetch import Job
+
+    entry = _pinned(versions.load()["weights"]["imagenet"], backbone)
+
+    def work(folder: Path, _runner: Runner) -> None:
+        path = _download(entry, backbone, store, folder, progress=False)
+        store.add_derived(_derivation(backbone, entry), path)
+
+    return Job(title=f"weights of {backbone}", size=int(entry["size"]), work=work)
+
+
+def recognise(store: Store, backbones: Sequence[str], files: Sequence[Artifact]) -> None:
+    """Let the weights that a carried bundle brought be found as the published ones.
+
+    A file that is not the pinned one is left a file without a name.
+    """
+    from mammoctl.bundle import versions
+
+    table = versions.load()["weights"]["imagenet"]
+    for file in files:
+        stored = store.get(file.sha256) if file.kind == KIND else None
+        if stored is None:
+            continue
+        with stored.path.open("rb") as stream:
+            md5 = hashlib.file_digest(stream, "md5").hexdigest()
+        for backbone in backbones:
+            if backbone in table and table[backbone]["md5"] == md5:
+                store.remember(_derivation(backbone, table[backbone]), file.sha256)
 
 
 def _download(

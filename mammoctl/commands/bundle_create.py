@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +71,14 @@ def create(
         bool,
         typer.Option("--update-packages", help="Resolve Debian packages anew, as of today."),
     ] = False,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights",
+            metavar="BACKBONE",
+            help="Bring its ImageNet weights, for `submit --weights imagenet` there.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -105,6 +114,7 @@ def create(
             wanted = declared
     started = time.monotonic()
     chosen = _with_packages(sources or Sources(), releases, package or [])
+    chosen = replace(chosen, weights=tuple(sorted({*(weights or [])})))
     if debian.HOSTS in chosen.packages:
         target = _for_hosts(inventory, wanted, chosen)
     else:
@@ -128,8 +138,6 @@ def _with_packages(sources: Sources, releases: Sequence[str], extra: Sequence[st
     Raises:
         UsageError: packages are named and no release.
     """
-    from dataclasses import replace
-
     from mammoctl.errors import UsageError
 
     releases = tuple(releases) or sources.packages

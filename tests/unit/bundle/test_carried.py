@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -12,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from mammoctl.bundle import archive, carried, parts, resolve
+from mammoctl.bundle import (
+    archive,
+    carried,
+    ensure_weights,
+    fetch,
+    parts,
+    resolve,
+    versions,
+    weights,
+)
 from mammoctl.bundle.model import Artifact, Bundle, Target, content_key
 from mammoctl.bundle.sources import Sources
 from mammoctl.bundle.store import Store
@@ -259,3 +269,36 @@ def test_a_disk_that_fails_is_told(
     with pytest.raises(BundleError, match="No space left on device") as caught:
         carried.opened(tmp_path / "site.tar", other)
     assert "check both disks" in caught.value.hint
+
+
+def test_weights_that_were_carried_are_found_as_the_published_ones(
+    store: Store, other: Store, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"weights of vgg16"
+    entry = {
+        "url": "https://x/vgg16.h5",
+        "md5": hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        "size": 16,
+    }
+    table = {**versions.load(), "weights": {"imagenet": {"vgg16": entry}, "known": {}}}
+    monkeypatch.setattr(versions, "load", lambda: table)
+
+    def download(_url: str, path: Path, **_how: object) -> None:
+        path.write_bytes(content)
+
+    monkeypatch.setattr("mammoctl.bundle.download.download", download)
+    with store.writing() as scratch:
+        fetch.run_jobs([weights.job(store, "vgg16")], scratch, show=False)
+    given = weights.published(store, "vgg16")
+    assert given is not None
+    where = given.name, given.sha256, given.size, given.relative
+    files = (*bundle.files, Artifact("weights", *where, ()))
+    target = replace(bundle.target, sources=replace(bundle.target.sources, weights=("vgg16",)))
+    full = replace(bundle, files=files, key=content_key(files), target=target)
+    archive.write(full, tmp_path / "site.tar")
+    assert weights.published(other, "vgg16") is None
+    carried.opened(tmp_path / "site.tar", other)
+    found = ensure_weights("imagenet", "vgg16", store=other)
+    assert found is not None and found.path.read_bytes() == content
+    with pytest.raises(BundleError, match="no published ImageNet weights are pinned for other"):
+        weights.published(other, "other")
