@@ -182,27 +182,28 @@ def _lines(
     line: list[str], output: IO[bytes]
 ) -> Iterator[tuple[subprocess.Popen[bytes], Iterator[bytes]]]:
     reading, writing = os.pipe()
+    process: subprocess.Popen[bytes] | None = None
     with os.fdopen(reading, "rb") as stream:
         try:
-            process = subprocess.Popen(
-                line,
-                env=environment(writing),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=(writing, *become.inherited()),
-            )
-        finally:
-            os.close(writing)
-        try:
+            try:
+                process = subprocess.Popen(
+                    line,
+                    env=environment(writing),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(writing, *become.inherited()),
+                )
+            finally:
+                os.close(writing)
             yield process, iter(stream)
-        except KeyboardInterrupt:  # the terminal has sent it to pytest as well
-            process.terminate()
-            process.wait()
+        except BaseException as exc:
+            if process is not None:
+                process.terminate()
+                process.wait()
+            if not isinstance(exc, KeyboardInterrupt):
+                raise
+            # The terminal has sent it to pytest as well.
             raise Interrupted(
                 "interrupted; the cluster was only looked at", hint="run `mammoctl verify` again"
             ) from None
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
