@@ -57,6 +57,7 @@ class PlaybookResult:
     def as_json(self) -> dict[str, object]:
         """Return the result as plain values, for ``--json``."""
         return {
+            "schema": 1,
             "playbook": self.name,
             "seconds": round(self.seconds, 1),
             "hosts": {host: vars(stats) for host, stats in self.hosts.items()},

@@ -23,6 +23,7 @@ def _parts(files: Iterable[Artifact]) -> dict[str, dict[str, int]]:
 def summary(bundle: Bundle) -> dict[str, Any]:
     """Return what a bundle is and how large its parts are, for JSON."""
     return {
+        "schema": 1,
         "key": bundle.key,
         "path": bundle.path,
         "store": bundle.store,

@@ -74,7 +74,7 @@ def verify(*, key: Key = None, as_json: Json = False) -> None:
         files, total, problems = _verify_store(key)
         mend = "fetch them again: mammoctl bundle create (or mammoctl provision)"
     if as_json:
-        console.result_json({"files": files, "bytes": total, "problems": problems})
+        console.result_json({"schema": 1, "files": files, "bytes": total, "problems": problems})
     elif not problems:
         console.result(f"{files} files, {human(total)}: every checksum is right")
     if problems:

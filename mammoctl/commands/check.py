@@ -69,7 +69,8 @@ def _security(cluster: Cluster, *, as_json: bool) -> None:
     grave = sum(one.grave for one in found)
     if as_json:
         told = [one.as_json() for one in found]
-        console.result_json({"cluster": cluster.name, "ok": not grave, "findings": told})
+        document = {"schema": 1, "cluster": cluster.name, "ok": not grave, "findings": told}
+        console.result_json(document)
     else:
         for line in findings.lines(one for one in found if one.grave):
             console.result(line)

@@ -41,12 +41,19 @@ def verify(
     except MammoctlError as exc:
         if as_json:
             console.result_json(
-                {"ok": None, "error": exc.message, "details": exc.details, "hint": exc.hint}
+                {
+                    "schema": 1,
+                    "ok": None,
+                    "error": exc.message,
+                    "details": exc.details,
+                    "hint": exc.hint,
+                }
             )
         raise NotChecked(exc.message, hint=exc.hint, details=exc.details) from exc
     if as_json:
         counts = {name: verdict.count(name) for name in ("passed", "failed", "error", "skipped")}
-        console.result_json({"ok": verdict.exit_code == 0, **counts, **verdict.model_dump()})
+        told = {"schema": 1, "ok": verdict.exit_code == 0}
+        console.result_json({**told, **counts, **verdict.model_dump()})
     else:
         _show(cluster, verdict)
     if verdict.exit_code:

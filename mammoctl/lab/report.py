@@ -38,6 +38,7 @@ def describe(state: LabState) -> dict[str, Any]:
             }
         )
     return {
+        "schema": 1,
         "name": state.name,
         "complete": state.complete,
         "subnet": state.subnet,

@@ -68,7 +68,8 @@ def test_without_a_bundle_the_hint_makes_one() -> None:
 
 
 def test_verify_finds_a_damaged_file(made: Bundle) -> None:
-    assert json.loads(_run("verify", "--json")) == {"files": 1, "bytes": 6, "problems": {}}
+    right = {"schema": 1, "files": 1, "bytes": 6, "problems": {}}
+    assert json.loads(_run("verify", "--json")) == right
     (made.store / made.files[0].path).write_text("damage")
     with pytest.raises(BundleError, match="1 of 1 files are damaged") as caught:
         _run("verify")
