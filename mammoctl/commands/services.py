@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl import completion
 from mammoctl.commands.options import Inventory, Json, again
 
 if TYPE_CHECKING:
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 
 Node = Annotated[
     list[str] | None,
-    typer.Option("--node", metavar="NODE", help="Only this node; may be repeated. By default all."),
+    typer.Option(
+        "--node",
+        metavar="NODE",
+        help="Only this node; may be repeated. By default all.",
+        autocompletion=completion.hosts,
+    ),
 ]
 Wait = Annotated[
     float, typer.Option("--wait", min=1, metavar="SECONDS", help="Until all must be up.")
