@@ -17,6 +17,7 @@ from mammotrain.description import CALLED
 from mammotrain.events import Progress
 from mammotrain.explore_page import explore_page, plots
 from mammotrain.features import ExtractSettings
+from mammotrain.groups import age_group
 from mammotrain.inputs import Inputs, Item, read_data
 from mammotrain.lookup import Looked, look_up
 from mammotrain.network import bring_weights, check_weights, feature_key
@@ -138,6 +139,11 @@ def _known(item: Item) -> dict[str, str]:
     return {"image_id": item.image_id, **label, **item.about}
 
 
+def _grouped(known: dict[str, str]) -> dict[str, str]:
+    """Return what is known with the age in groups: single years are too few images each."""
+    return {**known, "age": age_group(known["age"])} if "age" in known else known
+
+
 def _metrics(
     inputs: Inputs,
     looked: Looked,
@@ -151,7 +157,7 @@ def _metrics(
     reasons = Counter(looked.rows.rejects[one] for one in usable if one in looked.rows.rejects)
     clusters = None
     if found:
-        about = [_known(usable[sha256]) for sha256 in found.checksums]
+        about = [_grouped(_known(usable[sha256])) for sha256 in found.checksums]
         clusters = {
             "k": found.k,
             "sizes": [int((found.members == number).sum()) for number in range(found.k)],

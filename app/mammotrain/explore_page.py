@@ -9,6 +9,7 @@ from mammotrain.clusters import Clusters
 from mammotrain.model_card import number
 from mammotrain.page import picture, table, text, whole_page
 
+COLOURS = (("benign", "tab:blue"), ("malignant", "tab:red"))
 SHOWN = 12  # bars of a plot
 BARS = ("label", "view", "age", "density", "machine", "images of a patient")
 
@@ -47,7 +48,7 @@ def _bars(tables: Mapping[str, list[dict[str, Any]]]) -> Any:
             continue
         labels = [str(line[name]) for line in lines]
         bottom = [0] * len(lines)
-        for label, colour in (("benign", "tab:blue"), ("malignant", "tab:red")):
+        for label, colour in COLOURS:
             heights = [line[label] for line in lines]
             axes.bar(labels, heights, bottom=bottom, label=label, color=colour)
             bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
@@ -71,16 +72,17 @@ def _scatter(found: Clusters, images: Sequence[Mapping[str, str]]) -> Any:
         left.scatter(*found.places[inside].T, s=8, label=str(cluster))
     left.legend(title="cluster")
     left.set_title("by cluster")
-    for label in ("benign", "malignant", None):
+    for label, colour in (*COLOURS, (None, "grey")):
         rows = [i for i, known in enumerate(images) if known.get("label") == label]
         if rows:
-            middle.scatter(*found.places[rows].T, s=8, label=label or "unlabelled")
+            middle.scatter(*found.places[rows].T, s=8, c=colour, label=label or "unlabelled")
     middle.legend()
     middle.set_title("by label")
     for axes in (left, middle):
         axes.set_xlabel("first component")
         axes.set_ylabel("second component")
     right.plot(list(found.silhouettes), list(found.silhouettes.values()), "o-")
+    right.set_xticks(list(found.silhouettes))
     right.set_xlabel("clusters")
     right.set_ylabel("mean silhouette")
     right.set_title("how many")

@@ -143,6 +143,7 @@ def test_tables_and_clusters(local_spark, tmp_path):
     assert clusters["k"] == 2
     assert clusters["goes_with"]["machine"]["cramers_v"] == pytest.approx(1.0)
     assert clusters["sizes"] == [14, 11]
+    assert set(clusters["goes_with"]["age"]["counts"]) == {"under 40", "40 to 49", "50 to 59"}
     assert clusters["goes_with"]["machine"]["counts"] == {"m1": {"1": 11}, "m2": {"0": 14}}
     with (output / "clusters.csv").open(newline="") as stream:
         lines = list(csv.DictReader(stream))
