@@ -66,6 +66,19 @@ def result_raw(text: str) -> None:
     out.file.flush()
 
 
+def line_from(origin: str, text: str, *, is_error: bool = False) -> None:
+    """Print a line as another program said it, on the same of the two streams, with its origin."""
+    from rich.text import Text
+
+    stream = err if is_error else out
+    stream.print(Text.assemble((f"{origin}: ", "cyan"), text) if origin else Text(text))
+
+
+def heading(text: str) -> None:
+    """Print what the following result lines are about, on standard output."""
+    out.print(f"[bold cyan]--- {escape(text)}[/]")
+
+
 def result_json(value: Any) -> None:
     """Print ``value`` as JSON on standard output."""
     out.out(json.dumps(value, indent=2, sort_keys=True, default=str), highlight=False)

@@ -63,7 +63,7 @@ class Demo:
         with self._stage("lab up"):
             self._lab()
         with self._stage("provision"):
-            self._command("provision")
+            self._command("provision", yes=True)
         with self._stage("verify"):
             self._command("verify")
         with Nodes(inventories.load(self.lab)) as nodes:
@@ -122,13 +122,13 @@ class Demo:
 
         lab.up(name=self.lab, subnet=self.subnet)
 
-    def _command(self, verb: str) -> None:
+    def _command(self, verb: str, **options: object) -> None:
         """Run another command on the lab; its own table is shown as it is."""
         import importlib
 
         module = importlib.import_module(f"mammoctl.commands.{verb}")
         try:
-            getattr(module, verb)(inventory=self.lab)
+            getattr(module, verb)(inventory=self.lab, **options)
         except typer.Exit as exc:
             if exc.exit_code:
                 raise MammoctlError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mammoctl import findings
 from mammoctl.cluster import NotProvisioned
-from mammoctl.errors import ConnectionFailed, MammoctlError, UsageError
+from mammoctl.errors import ConnectionFailed, MammoctlError
 from mammoctl.jobs.remote.records import ALIVE
 from mammoctl.status.judge import duties, services
 from mammoctl.status.node import NodeState
 
 if TYPE_CHECKING:
     from mammoctl.ansible.runner import PlaybookResult
-    from mammoctl.inventory import Cluster
     from mammoctl.status.state import ClusterState
 
 Action = Literal["start", "stop", "restart"]
@@ -65,22 +63,6 @@ class Outcome:
                 for name in self.nodes
             ],
         }
-
-
-def choose(cluster: Cluster, names: Sequence[str]) -> list[str]:
-    """Return the names of the nodes that are meant; without any, all of them.
-
-    Raises:
-        UsageError: there is no such node.
-    """
-    for name in names:
-        if name not in cluster.hosts:
-            near = difflib.get_close_matches(name, cluster.hosts, n=1)
-            raise UsageError(
-                f"{cluster.name} has no node {name}",
-                hint=f"did you mean {near[0]}?" if near else f"it has {', '.join(cluster.hosts)}",
-            )
-    return [name for name in cluster.hosts if name in names] if names else list(cluster.hosts)
 
 
 def running(state: ClusterState, name: str) -> list[str]:

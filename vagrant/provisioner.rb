@@ -14,7 +14,7 @@ module Mammoctl
   # Provisions the whole cluster at once, as mammoctl does it on any other hosts, and verifies it. It belongs to the last
   # machine, because the others are up by then.
   class Provisioner < Vagrant.plugin('2', :provisioner)
-    VERBS = %w[provision verify].freeze
+    VERBS = [%w[provision --yes], %w[verify]].freeze
 
     def provision
       cluster = config.cluster
@@ -47,7 +47,7 @@ module Mammoctl
     end
 
     def run(cluster, verb)
-      argv = [cluster.mammoctl, verb, '-i', cluster.inventory]
+      argv = [cluster.mammoctl, *verb, '-i', cluster.inventory]
       done = Vagrant::Util::Env.with_clean_env { system(*argv) }
       return if done
 

@@ -24,7 +24,7 @@ class Event:
 
     Attributes:
         kind: ``play_start``, ``task_start``, a `Status`, ``item``, ``retry``, ``diff``,
-            ``warning``, ``stats``.
+            ``changes``, ``warning``, ``stats``.
         time: unix seconds.
         host: the host it is about, or an empty string.
         task: the key of the task it is about, or an empty string.
@@ -82,6 +82,25 @@ class TaskFailure:
     unreachable: bool = False
 
 
+@dataclass(frozen=True)
+class Change:
+    """One thing that a run changed on a host, or in check mode would change.
+
+    Attributes:
+        group: role or play that it belongs to.
+        kind: ``package file user group service gpu artifact removal``; or ``step``, for a task that
+            does not tell more than its name.
+        name: of the package, the file's path, the unit, the number of artifacts, the task.
+        what: what is done: ``install create change remove``, ``enable, restart``, ``send BYTES``.
+    """
+
+    host: str
+    group: str
+    kind: str
+    name: str
+    what: str
+
+
 @dataclass
 class HostStats:
     """How many tasks came out how on one host."""
@@ -103,6 +122,8 @@ class Run:
     Attributes:
         hosts: counts per host.
         changed: (host, task) for every change.
+        changes: the same in detail.
+        diffs: (host, task, text) of changed files, where they were asked for.
         failures: every failure that was not ignored, with those that a rescue handled later
         (see `lasting_failures`).
         warnings: (host, text) of what roles warned of.
@@ -113,6 +134,8 @@ class Run:
 
     hosts: dict[str, HostStats] = field(default_factory=dict)
     changed: list[tuple[str, Task]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    diffs: list[tuple[str, Task, str]] = field(default_factory=list)
     failures: list[TaskFailure] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
     groups: dict[str, float] = field(default_factory=dict)
@@ -123,6 +146,7 @@ class Run:
     complete: bool = False
     _tasks: dict[str, Task] = field(default_factory=dict)
     _items: dict[tuple[str, str], str] = field(default_factory=dict)
+    _detailed: set[tuple[str, str]] = field(default_factory=set)
     _by_role: bool = True
     _group_began: float = 0.0
     _began: float = 0.0
@@ -145,6 +169,10 @@ class Run:
             self._outcome(event)
         elif event.kind == "warning":
             self.warnings.append((event.host, str(event.data.get("text", ""))))
+        elif event.kind == "changes":
+            self._details(event)
+        elif event.kind == "diff":
+            self.diffs.append((event.host, self.task(event), str(event.data.get("text", ""))))
         elif event.kind == "item" and event.data.get("status") == "failed":
             self._items[event.host, event.task] = str(event.data.get("label", ""))
         elif event.kind == "stats":
@@ -196,12 +224,23 @@ class Run:
         setattr(stats, event.kind, getattr(stats, event.kind) + 1)
         if event.kind == "changed":
             self.changed.append((event.host, task))
+            if (event.host, event.task) not in self._detailed:
+                self.changes.append(Change(event.host, task.group, "step", task.name, "run"))
         elif event.kind in ("failed", "unreachable"):
             message = str(event.data.get("message", "")).strip()
             if label := self._items.get((event.host, event.task)):
                 message = f"item {label}: {message}"
             unreachable = event.kind == "unreachable"
             self.failures.append(TaskFailure(event.host, task, message, unreachable))
+
+    def _details(self, event: Event) -> None:
+        group = self.task(event).group
+        parts = event.data.get("changes")
+        for part in parts if isinstance(parts, list) else []:
+            if isinstance(part, list) and len(part) == 3:
+                kind, name, what = map(str, part)
+                self.changes.append(Change(event.host, group, kind, name, what))
+                self._detailed.add((event.host, event.task))
 
     def _totals(self, event: Event) -> None:
         """Ansible's own totals count: a rescued failure is none."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -41,6 +41,8 @@ class PlaybookResult:
         hosts: counts of tasks per host.
         changed: (host, task) for every change.
         warnings: (host, text) of what roles warned of.
+        changes: the same in detail.
+        diffs: (host, task, text) where differences were asked for.
         roles: seconds per role, or per play for tasks outside roles, in order.
         seconds: of the whole run, Ansible's start included.
         log: the file with Ansible's full output.
@@ -53,6 +55,8 @@ class PlaybookResult:
     seconds: float
     log: Path
     warnings: list[tuple[str, str]] = field(default_factory=list)
+    changes: list[events.Change] = field(default_factory=list)
+    diffs: list[tuple[str, events.Task, str]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, object]:
         """Return the result as plain values, for ``--json``."""
@@ -149,6 +153,8 @@ def run_playbook(
     check: bool = False,
     diff: bool = False,
     title: str = "",
+    quiet_diffs: bool = False,
+    watch: Callable[[events.Run], None] | None = None,
 ) -> PlaybookResult:
     """Run a playbook of the project on a cluster and show its progress.
 
@@ -162,6 +168,8 @@ def run_playbook(
         check: change nothing, say what would change.
         diff: show the differences of changed files.
         title: what to call the run on the screen; by default its name.
+        quiet_diffs: leave them to the result instead of showing each as it comes.
+        watch: is called after each event, with what has happened so far.
 
     Raises:
         PlaybookFailed: tasks failed or hosts could not be reached.
@@ -186,12 +194,17 @@ def run_playbook(
             for raw in stream:
                 if event := events.parse(raw):
                     run.add(event)
-                    show(event)
+                    if watch:
+                        watch(run)
+                    if not (quiet_diffs and event.kind == "diff"):
+                        show(event)
             rc = process.wait()
     if rc != 0:
         raise _failure(name, run, log, rc)
-    seconds = time.monotonic() - began
-    return PlaybookResult(name, run.hosts, run.changed, run.groups, seconds, log, run.warnings)
+    return PlaybookResult(
+        name, run.hosts, run.changed, run.groups, time.monotonic() - began, log,
+        run.warnings, run.changes, run.diffs,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

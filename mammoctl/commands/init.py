@@ -87,7 +87,7 @@ def init(
         draft.place(jump)
     drafts = _drafts(host, from_ssh_config, from_ansible, group, login)
     console.step(f"Reaching {', '.join(one.name for one in drafts)}")
-    plan = run.plan(named, drafts, master, lambda keys: _confirm_keys(keys, accept_new, as_json))
+    plan = run.plan(named, drafts, master, lambda keys: confirm_keys(keys, accept_new, as_json))
     if not as_json:
         _show(plan)
         if console.can_ask():
@@ -148,7 +148,12 @@ def _ask_login(login: Login) -> Login:
     return login
 
 
-def _confirm_keys(keys: Sequence[HostKey], accept_new: bool, as_json: bool) -> None:
+def confirm_keys(keys: Sequence[HostKey], accept_new: bool, as_json: bool) -> None:
+    """Show host keys that are seen for the first time, and ask whether they are right.
+
+    Raises:
+        UsageError: they are not, or there is nobody to ask.
+    """
     from mammoctl import console
     from mammoctl.errors import UsageError
 

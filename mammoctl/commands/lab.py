@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
+
+from mammoctl.commands import words
 
 if TYPE_CHECKING:
     from mammoctl.lab.state import LabState
@@ -19,7 +20,7 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Option("--name", help="Name of the lab; its nodes are NAME1, NAME2.")]
-Nodes = Annotated[list[str] | None, typer.Argument(metavar="[NODE]...", help="All by default.")]
+Nodes = Annotated[list[str] | None, typer.Argument(metavar="NODE", help="All by default.")]
 
 
 @contextmanager
@@ -140,18 +141,7 @@ def status(
         console.result(f"inventory: {folder}")
 
 
-class _Split(TyperCommand):
-    """Keeps the words behind ``--`` apart: the parser would mix them with the nodes."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if "--" in args:
-            at = args.index("--")
-            ctx.meta["mammoctl.command"] = args[at + 1 :]
-            args = args[:at]
-        return super().parse_args(ctx, args)
-
-
-@app.command(name="exec", cls=_Split)
+@app.command(name="exec", cls=words.Split)
 def exec_(ctx: typer.Context, nodes: Nodes = None, name: Name = "lab") -> None:
     """Run a command on nodes over SSH: mammoctl lab exec [NODE]... -- COMMAND.
 
@@ -164,10 +154,10 @@ def exec_(ctx: typer.Context, nodes: Nodes = None, name: Name = "lab") -> None:
     from mammoctl.errors import UsageError
     from mammoctl.lab import remote, state
 
-    words: list[str] = ctx.meta.get("mammoctl.command", [])
-    if not words:
+    said = words.behind(ctx)
+    if not said:
         raise UsageError("no command", hint="mammoctl lab exec [NODE]... -- COMMAND")
-    command = words[0] if len(words) == 1 else shlex.join(words)
+    command = said[0] if len(said) == 1 else shlex.join(said)
     there = state.require(name)
     chosen = [there.node(node) for node in nodes] if nodes else there.nodes
     with _interruptible():

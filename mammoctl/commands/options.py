@@ -22,6 +22,27 @@ ExtraVars = Annotated[
     list[str] | None,
     typer.Option("--extra-vars", "-e", metavar="KEY=VALUE|@FILE", help="Override a variable."),
 ]
+Tags = Annotated[
+    str | None, typer.Option("--tags", help="Only these parts, such as spark,hdfs_configure.")
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        "-l",
+        metavar="NODE",
+        help="Change only these; names, patterns, groups; may be repeated. All are looked at.",
+    ),
+]
+BundleGiven = Annotated[
+    str | None,
+    typer.Option(
+        "--bundle",
+        metavar="KEY|FILE",
+        help="A bundle of `mammoctl bundle create`, or where one was written: nothing is "
+        "fetched from outside.",
+    ),
+]
 Check = Annotated[bool, typer.Option("--check", help="Change nothing; tell what would change.")]
 Diff = Annotated[bool, typer.Option("--diff", help="Show the differences of changed files.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

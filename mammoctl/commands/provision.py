@@ -3,63 +3,98 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mammoctl.commands.options import Check, Diff, ExtraVars, Inventory, Json
+from mammoctl.commands.options import (
+    BundleGiven,
+    Check,
+    Diff,
+    ExtraVars,
+    Inventory,
+    Json,
+    Limit,
+    Tags,
+    again,
+)
 
 if TYPE_CHECKING:
     from mammoctl.ansible.runner import PlaybookResult
-    from mammoctl.bundle import Bundle, Target
     from mammoctl.inventory import Cluster
-    from mammoctl.probe import Facts
+    from mammoctl.provision import Prepared, Request
+    from mammoctl.ssh import Nodes
 
 
 def provision(
     *,
     inventory: Inventory = None,
-    bundle: Annotated[
-        str | None,
-        typer.Option(
-            "--bundle",
-            metavar="KEY|FILE",
-            help="A bundle of `mammoctl bundle create`, or where one was written: nothing is "
-            "fetched from outside.",
-        ),
-    ] = None,
+    bundle: BundleGiven = None,
     check: Check = False,
     diff: Diff = False,
-    tags: Annotated[
-        str | None, typer.Option("--tags", help="Only these parts, such as spark,hdfs_configure.")
-    ] = None,
+    limit: Limit = None,
+    tags: Tags = None,
     extra_vars: ExtraVars = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the last one was broken off.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Without the plan and the question.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Turn the hosts of an inventory into a Spark cluster with HDFS and TensorFlow.
 
-    Safe to run again at any time: what is as it should be is left alone. See first what would
-    change with --check --diff.
-    """
-    from mammoctl import console
-    from mammoctl import inventory as inventories
-    from mammoctl.ansible.runner import run_playbook
+    On a terminal it shows what would change, and asks. Without one, and with --yes or --json, it
+    begins at once; `mammoctl plan` is the same look alone. Safe to run again at any time: what is
+    as it should be is left alone. One operator at a time: others are told who is at work.
 
+    Examples:
+        mammoctl provision
+
+        mammoctl provision --yes --tags spark -e spark_default_cores=4
+
+        mammoctl provision --resume
+    """
+    from mammoctl import console, lock
+    from mammoctl import inventory as inventories
+    from mammoctl import provision as provisioning
+    from mammoctl import resume as unfinished
+    from mammoctl.errors import UsageError
+    from mammoctl.provision import Request
+    from mammoctl.ssh import Nodes
+
+    if resume and (check or limit or tags):
+        raise UsageError("--resume takes the options of the run that it resumes")
     began = time.monotonic()
     cluster = inventories.load(inventory)
-    facts, target, prepared = prepare(cluster, extra_vars or [], bundle, progress=not as_json)
-    looked = time.monotonic() - began
-    result = run_playbook(
-        "provision",
-        cluster,
-        extra_vars={"mammoctl_bundle_file": str(prepared.path)},
-        extra_args=extra_vars or [],
-        tags=tags,
-        check=check,
-        diff=diff,
-        title=f"provision {cluster.name}",
+    name = again(inventory)
+    before = unfinished.read(cluster) if resume else None
+    request = Request(
+        extra_vars or (before.extra_vars if before else []),
+        tags or (before.tags if before else None),
+        provisioning.limited(cluster, limit or (before.limit if before else [])),
+        bundle or (before.bundle if before else None),
     )
+    if check:
+        prepared = provisioning.prepare(
+            cluster, request.extra_vars, request.bundle, progress=not as_json
+        )
+        result = provisioning.run(cluster, prepared, request, check=True, diff=diff)
+    else:
+        with Nodes(cluster) as nodes, lock.held(nodes, "provision", option=name):
+            prepared = provisioning.prepare(
+                cluster, request.extra_vars, request.bundle, progress=not as_json
+            )
+            skipped = provisioning.finished(cluster, prepared, request, before)
+            if skipped:
+                console.note(f"finished before, and nothing has changed since: {skipped}")
+            elif before and not request.tags:
+                console.note("something has changed since: all roles are gone through")
+            ask = console.can_ask() and not (yes or as_json or skipped)
+            if ask and not _agreed(cluster, nodes, prepared, request, diff):
+                return
+            result = provisioning.apply(cluster, prepared, request, before, diff, option=name)
     seconds = time.monotonic() - began
     if as_json:
         console.result_json(
@@ -67,95 +102,77 @@ def provision(
                 **result.as_json(),
                 "cluster": cluster.name,
                 "seconds": round(seconds, 1),
-                "seconds_before": round(looked, 1),
+                "seconds_before": round(prepared.seconds, 1),
                 "check": check,
-                "bundle": prepared.key,
-                "target": str(target),
+                "bundle": prepared.bundle.key,
+                "target": str(prepared.target),
             }
         )
         return
-    _show(cluster, facts, result, looked, check)
-    _next_step(cluster, result, seconds, check)
+    _show(cluster, prepared, result, check)
+    _next_step(cluster, result, seconds, check, name)
 
 
-def prepare(
-    cluster: Cluster, extra_vars: list[str], given: str | None = None, *, progress: bool
-) -> tuple[dict[str, Facts], Target, Bundle]:
-    """Look at the hosts, decide what they get, and have it here.
-
-    Args:
-        cluster: the hosts.
-        extra_vars: values for ``-e``, as the user wrote them.
-        given: the bundle that the user names, by its key or where it lies; made here otherwise.
-        progress: show a bar on a terminal and plain lines elsewhere.
+def _agreed(
+    cluster: Cluster, nodes: Nodes, prepared: Prepared, request: Request, diff: bool
+) -> bool:
+    """Show what would change, and ask; tell whether there is anything to do.
 
     Raises:
-        MammoctlError: hosts cannot be reached or cannot be nodes, or something cannot be had.
+        UsageError: it was refused.
     """
-    from mammoctl import become, bundle, console, probe, python_runtime, sourcing
-    from mammoctl.ansible import extra_vars as variables
-    from mammoctl.bundle import carried
-    from mammoctl.ssh import Nodes
-
-    extra = variables.read(extra_vars)
-    if given is not None:
-        named = carried.named(given)
-        console.step(f"Looking at {', '.join(cluster.hosts)}")
-        with Nodes(cluster) as nodes:
-            facts = probe.probe(nodes, extra)
-        probe.require_fit(
-            facts,
-            named,
-            asking=become.asking(cluster),
-            room_mb=probe.room_needed(cluster, extra),
-        )
-        if carried.is_file(given):
-            console.step(f"Taking the bundle {given} in ({named.target})")
-            named = carried.opened(Path(given))
-        sourcing.require_brought(cluster, extra, named)
-        return facts, named.target, named
-    wanted = python_runtime.wish(cluster, extra)
-    managed = python_runtime.managed(wanted)
-    sources = sourcing.sources(cluster, extra)
-    console.step(f"Looking at {', '.join(cluster.hosts)}")
-    with Nodes(cluster) as nodes:
-        facts = probe.probe(nodes, extra)
-    target = probe.choose_target(
-        facts,
-        runtime=wanted.runtime,
-        managed=managed,
-        sources=sources,
-        asking=become.asking(cluster),
-        room_mb=probe.room_needed(cluster, extra),
-    )
-    console.step(f"Preparing what the nodes need ({target})")
-    return facts, target, bundle.ensure_bundle(target, progress=progress)
-
-
-def _show(
-    cluster: Cluster, facts: dict[str, Facts], result: PlaybookResult, looked: float, check: bool
-) -> None:
     from mammoctl import console
+    from mammoctl import plan as plans
+    from mammoctl import provision as provisioning
 
-    rows = []
+    found = provisioning.predict(cluster, prepared, request, diff=diff)
+    if not found.changes:
+        console.result(f"{cluster.name}: nothing to change")
+        console.note("whether all of it works: mammoctl status")
+        return False
+    console.show(plans.view(found))
+    if plans.restarts(found.changes) and (work := provisioning.at_work(nodes)):
+        console.warn(f"{', '.join(work)}: may fail when services restart")
+    console.confirm(f"{cluster.name}: {plans.summary(found)}. Go on?", yes=False)
+    return True
+
+
+def _show(cluster: Cluster, prepared: Prepared, result: PlaybookResult, check: bool) -> None:
+    from mammoctl import console, plan
+    from mammoctl.columns import Column, grid
+
+    rows: list[list[str]] = []
     for name, host in cluster.hosts.items():
-        stats = result.hosts.get(name)
         duties = ["master"] if host is cluster.master else []
         duties += ["worker"] if host in cluster.workers else []
-        counts = (stats.ok, stats.changed, stats.failed) if stats else ("-", "-", "-")
-        rows.append([name, host.address, "+".join(duties), facts[name].release, *counts])
-    changed = "would change" if check else "changed"
-    console.table("", ["host", "address", "duty", "system", "ok", changed, "failed"], rows)
+        stats = result.hosts.get(name)
+        mine = [change for change in result.changes if change.host == name]
+        counts = [sum(one.kind in kinds for one in mine) for kinds in _KINDS.values()]
+        counts.append(len(plan.restarts(mine)))
+        tasks = str(stats.changed) if stats else "-"
+        system = prepared.facts[name].release
+        rows.append([name, "+".join(duties), system, tasks, *map(str, counts)])
+    would = "would change" if check else "changed"
+    titles = ["host", "duty", "system", would, *_KINDS, "restarts"]
+    cells = list(zip(*rows, strict=True))
+    table = [Column(t, c, _SPARE.get(t, 0)) for t, c in zip(titles, cells, strict=True)]
+    console.show(grid(table, console.width()))
     by_role: dict[str, int] = {}
     for _host, task in result.changed:
         by_role[task.group] = by_role.get(task.group, 0) + 1
-    steps: list[list[object]] = [["look, prepare", f"{looked:.1f}", ""]]
+    steps: list[list[object]] = [["look, prepare", f"{prepared.seconds:.1f}", ""]]
     steps += [[role, f"{spent:.1f}", by_role.get(role, 0)] for role, spent in result.roles.items()]
-    steps.append(["all", f"{looked + result.seconds:.1f}", len(result.changed)])
-    console.table("", ["step", "seconds", changed], steps)
+    steps.append(["all", f"{prepared.seconds + result.seconds:.1f}", len(result.changed)])
+    console.table("", ["step", "seconds", would], steps)
 
 
-def _next_step(cluster: Cluster, result: PlaybookResult, seconds: float, check: bool) -> None:
+_SPARE = {"system": 2, "accounts": 1, "duty": 1}
+_KINDS = {"packages": ("package",), "files": ("file",), "accounts": ("user", "group")}
+
+
+def _next_step(
+    cluster: Cluster, result: PlaybookResult, seconds: float, check: bool, option: str
+) -> None:
     from mammoctl import console
 
     count = len(result.changed)
@@ -163,7 +180,8 @@ def _next_step(cluster: Cluster, result: PlaybookResult, seconds: float, check: 
         console.result(f"{cluster.name}: {count} changes would be made; nothing was touched")
     else:
         console.result(f"{cluster.name}: provisioned in {seconds:.0f} s, {count} changed")
-        console.note("next: mammoctl verify")
+        console.note(f"next: mammoctl verify {option}".rstrip())
+        console.note(f"then: mammoctl data push FOLDER --name NAME {option}".rstrip())
     console.note(f"full log: {result.log}")
 
 

@@ -87,19 +87,19 @@ def _run(
     yes: bool,
     as_json: bool,
 ) -> None:
-    from mammoctl import console, services
+    from mammoctl import console, lock, services, targets
     from mammoctl import inventory as inventories
     from mammoctl.ansible.runner import run_playbook
     from mammoctl.ssh import Nodes
     from mammoctl.status.gather import gather
 
     cluster = inventories.load(inventory)
-    names = services.choose(cluster, chosen)
+    names = targets.choose(cluster, chosen)
 
     def playbook(verb: str, limit: str | None) -> PlaybookResult:
         return run_playbook(verb, cluster, limit=limit, title=f"{verb} {limit or cluster.name}")
 
-    with Nodes(cluster) as nodes:
+    with Nodes(cluster) as nodes, lock.held(nodes, action, option=again(inventory)):
         before = gather(nodes, answer_s=15)
         services.require(before, names, action, option=again(inventory))
         if action != "start" and (work := services.work(before)):

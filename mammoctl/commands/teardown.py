@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mammoctl.commands.options import ExtraVars, Inventory, Json, Yes
+from mammoctl.commands.options import ExtraVars, Inventory, Json, Yes, again
 
 if TYPE_CHECKING:
     from mammoctl.inventory import Cluster
@@ -39,33 +39,38 @@ def teardown(
 
     Each host has a record of it. Data stays unless --data is given. `--check` lists everything.
     """
-    from mammoctl import console
+    from mammoctl import console, lock
     from mammoctl import inventory as inventories
     from mammoctl.ansible.runner import run_playbook
 
     cluster = inventories.load(inventory)
-    console.step(f"Looking at {', '.join(cluster.hosts)}")
-    recorded = _recorded(cluster)
-    if not as_json:
-        rows = [[name, *(len(made[kind]) for kind in _KINDS)] for name, made in recorded.items()]
-        columns = ["host", "packages", "users", "folders", "files", "parts of files"]
-        console.table("What mammoctl made on the hosts", columns, rows)
-    if not check:
-        what = "with ALL DATA of the cluster (HDFS, jobs)" if data else "except the cluster's data"
-        console.confirm(f"Remove this from {cluster.name}, {what}?", yes=yes, as_json=as_json)
-    result = run_playbook(
-        "teardown",
-        cluster,
-        extra_vars={
-            "teardown_data": data,
-            "teardown_packages": not keep_packages,
-            "teardown_force": force,
-        },
-        extra_args=extra_vars or [],
-        check=check,
-        diff=check,
-        title=f"tear down {cluster.name}",
-    )
+    with lock.over(cluster, "teardown", option=again(inventory), unless=check):
+        console.step(f"Looking at {', '.join(cluster.hosts)}")
+        recorded = _recorded(cluster)
+        if not as_json:
+            rows = [
+                [name, *(len(made[kind]) for kind in _KINDS)] for name, made in recorded.items()
+            ]
+            columns = ["host", "packages", "users", "folders", "files", "parts of files"]
+            console.table("What mammoctl made on the hosts", columns, rows)
+        if not check:
+            what = (
+                "with ALL DATA of the cluster (HDFS, jobs)" if data else "except the cluster's data"
+            )
+            console.confirm(f"Remove this from {cluster.name}, {what}?", yes=yes, as_json=as_json)
+        result = run_playbook(
+            "teardown",
+            cluster,
+            extra_vars={
+                "teardown_data": data,
+                "teardown_packages": not keep_packages,
+                "teardown_force": force,
+            },
+            extra_args=extra_vars or [],
+            check=check,
+            diff=check,
+            title=f"tear down {cluster.name}",
+        )
     if as_json:
         left = recorded if check else _recorded(cluster)
         console.result_json(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mammoctl.commands.options import Check, Diff, ExtraVars, Inventory, Json, Yes
+from mammoctl.commands.options import Check, Diff, ExtraVars, Inventory, Json, Yes, again
 
 if TYPE_CHECKING:
     from mammoctl.ansible.runner import PlaybookResult
@@ -53,7 +53,7 @@ def upgrade(
     fails, all go back to what they were. Data stays. `--rollback` takes the last upgrade back.
     """
     from mammoctl import cluster as clusters
-    from mammoctl import console
+    from mammoctl import console, lock
     from mammoctl import inventory as inventories
     from mammoctl.ansible.runner import run_playbook
     from mammoctl.errors import UsageError
@@ -63,33 +63,34 @@ def upgrade(
         raise UsageError("--rollback goes back to the previous bundle", hint="leave out --bundle")
     began = time.monotonic()
     cluster = inventories.load(inventory)
-    with Nodes(cluster) as nodes:
-        before = clusters.read(nodes)
-        given: dict[str, object] = {"upgrade_rollback": rollback, "upgrade_force": force}
-        if rollback:
-            question = f"Take the last upgrade of {cluster.name} back?"
-        else:
-            prepared = _prepared(cluster, key, extra_vars or [], progress=not as_json)
-            given["mammoctl_bundle_file"] = str(prepared.path)
-            question = f"Upgrade {cluster.name} from bundle {before.bundle} to {prepared.key}?"
-            if prepared.key != before.bundle:
-                _tell_plan(nodes, before, prepared)
-    if not check and (rollback or prepared.key != before.bundle):
-        console.confirm(question, yes=yes, as_json=as_json)
-    result = run_playbook(
-        "upgrade",
-        cluster,
-        extra_vars=given,
-        extra_args=extra_vars or [],
-        check=check,
-        diff=diff,
-        title=f"{'roll back' if rollback else 'upgrade'} {cluster.name}",
-    )
-    if check:
-        after = before
-    else:
+    with lock.over(cluster, "upgrade", option=again(inventory), unless=check):
         with Nodes(cluster) as nodes:
-            after = clusters.read(nodes)
+            before = clusters.read(nodes)
+            given: dict[str, object] = {"upgrade_rollback": rollback, "upgrade_force": force}
+            if rollback:
+                question = f"Take the last upgrade of {cluster.name} back?"
+            else:
+                prepared = _prepared(cluster, key, extra_vars or [], progress=not as_json)
+                given["mammoctl_bundle_file"] = str(prepared.path)
+                question = f"Upgrade {cluster.name} from bundle {before.bundle} to {prepared.key}?"
+                if prepared.key != before.bundle:
+                    _tell_plan(nodes, before, prepared)
+        if not check and (rollback or prepared.key != before.bundle):
+            console.confirm(question, yes=yes, as_json=as_json)
+        result = run_playbook(
+            "upgrade",
+            cluster,
+            extra_vars=given,
+            extra_args=extra_vars or [],
+            check=check,
+            diff=diff,
+            title=f"{'roll back' if rollback else 'upgrade'} {cluster.name}",
+        )
+        if check:
+            after = before
+        else:
+            with Nodes(cluster) as nodes:
+                after = clusters.read(nodes)
     seconds = time.monotonic() - began
     if as_json:
         states = {"before": before, "after": after}
@@ -116,11 +117,11 @@ def upgrade(
 def _prepared(
     cluster: Cluster, key: str | None, extra_vars: list[str], *, progress: bool
 ) -> Bundle:
+    from mammoctl import provision
     from mammoctl.bundle import carried
-    from mammoctl.commands.provision import prepare
 
     if key is None or carried.is_file(key):
-        return prepare(cluster, extra_vars, key, progress=progress)[2]
+        return provision.prepare(cluster, extra_vars, key, progress=progress).bundle
     return carried.named(key)
 
 

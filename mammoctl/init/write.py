@@ -32,8 +32,8 @@ def hosts_yaml(
     for draft in drafts:
         machine = machines[draft.name]
         lines.append(f"    # {_about(machine)}")
-        lines.append(f"    {_scalar(draft.name)}:")
-        lines.append(f"      ansible_host: {_scalar(draft.address)}")
+        lines.append(f"    {scalar(draft.name)}:")
+        lines.append(f"      ansible_host: {scalar(draft.address)}")
         if draft.login != usual:
             lines += [f"      {line}" for line in _login(draft.login, usual)]
         if disk := larger_disk(machine):
@@ -46,7 +46,7 @@ def hosts_yaml(
         "  children:",
         "    # Exactly one: Spark's master, the NameNode, and the drivers of jobs.",
     ]
-    lines += ["    spark_master:", "      hosts:", f"        {_scalar(master)}:"]
+    lines += ["    spark_master:", "      hosts:", f"        {scalar(master)}:"]
     lines += ["    # Where executors run and HDFS keeps its blocks; the master may be among them."]
     lines += [
         "    # The smallest heap is what every executor gets (docs/roles.md, Memory of a node)."
@@ -61,7 +61,7 @@ def hosts_yaml(
     lines += ["    spark_workers:", "      hosts:"]
     for name, duty in duties.items():
         if duty.worker:
-            lines.append(f"        {_scalar(name)}:  # heap of an executor: {duty.heap_mb} MiB")
+            lines.append(f"        {scalar(name)}:  # heap of an executor: {duty.heap_mb} MiB")
         elif not duty.master:
             lines.append(f"        # {name}: too little memory for an executor beside the services")
     return "\n".join(lines) + "\n"
@@ -95,9 +95,9 @@ def group_vars_yaml(cluster: str, drafts: list[Draft]) -> str:
 def _login(login: Login, usual: Login) -> list[str]:
     lines = []
     if login.user and login.user != usual.user:
-        lines.append(f"ansible_user: {_scalar(login.user)}")
+        lines.append(f"ansible_user: {scalar(login.user)}")
     if login.key and login.key != usual.key:
-        lines.append(f"ansible_ssh_private_key_file: {_scalar(_home(login.key))}")
+        lines.append(f"ansible_ssh_private_key_file: {scalar(_home(login.key))}")
     if login.port != usual.port:
         lines.append(f"ansible_port: {login.port}")
     if login.jump != usual.jump:
@@ -133,7 +133,7 @@ def _home(path: Path) -> str:
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
-def _scalar(text: str) -> str:
+def scalar(text: str) -> str:
     """Return a YAML scalar or key; quoted where it would be taken for something else."""
     import yaml
 

@@ -72,6 +72,18 @@ def command_line(
     return quoted([*_ENGLISH, sudo_exe, *how, *user, "--", *argv])
 
 
+def while_connected(command: Command) -> list[str]:
+    """Return an argv that runs ``command`` without input, and ends it when the connection ends.
+
+    Standard input ends with the connection; sshd alone would leave a silent command running.
+    """
+    argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
+    # A session of sshd or sudo has a process group of its own: the command and all it has started.
+    end = "kill -0 $$ && kill 0"
+    watch = f'exec 3<&0; {{ cat <&3; {end}; }} >/dev/null 2>&1 & exec 3<&-; exec "$@" </dev/null'
+    return ["sh", "-c", watch, "sh", *argv]
+
+
 def needs_sudo(sudo: Sudo, login: str | None) -> bool:
     """Tell whether another user than the login is wanted."""
     return not (sudo is False or (sudo is True and login == "root") or sudo == login)

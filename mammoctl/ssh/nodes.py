@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import getpass
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -27,6 +27,7 @@ from mammoctl.ssh.commands import (
     needs_sudo,
     quoted,
     shown,
+    while_connected,
 )
 from mammoctl.ssh.config import CONNECT_TIMEOUT, ssh_config
 
@@ -122,7 +123,7 @@ class Nodes(AbstractContextManager["Nodes"]):
             channel.settimeout(timeout)
             data = input.encode() if isinstance(input, str) else input or b""
             try:
-                stdout, stderr = streams.exchange(channel, self._secret(node, sudo) + data)
+                stdout, stderr = streams.exchange(channel, self.secret(node, sudo) + data)
             except TimeoutError:
                 raise failures.unreachable(node, f"no output in {timeout:g} s") from None
             rc = channel.recv_exit_status()
@@ -173,11 +174,8 @@ class Nodes(AbstractContextManager["Nodes"]):
             RemoteError: the command ended with another status than 0.
         """
         node = self.host(host)
-        argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
-        # Standard input ends with the channel; sshd alone would leave a silent command running.
-        watch = 'exec 3<&0; { cat <&3; kill $$; } >/dev/null 2>&1 & exec 3<&-; exec "$@" </dev/null'
-        with self._open_channel(node, ["sh", "-c", watch, "sh", *argv], sudo) as channel:
-            channel.sendall(self._secret(node, sudo))
+        with self._open_channel(node, while_connected(command), sudo) as channel:
+            channel.sendall(self.secret(node, sudo))
             rest = b""
             while data := channel.recv(streams.CHUNK):
                 *lines, rest = (rest + data).split(b"\n")
@@ -269,8 +267,8 @@ class Nodes(AbstractContextManager["Nodes"]):
         its input: let it check how much it got before it puts anything in place.
         """
         node = self.host(host)
-        argv = self._openssh(node, command, sudo)
-        stdout, stderr, rc = transfer.feed(argv, source, progress, self._secret(node, sudo))
+        argv = self.openssh(node, command, sudo)
+        stdout, stderr, rc = transfer.feed(argv, source, progress, self.secret(node, sudo))
         if rc == transfer.SSH_FAILED:
             raise failures.explain_openssh(self.cluster, node, self.login(node), stderr)
         result = Result(node.name, shown(command), stdout, stderr, rc)
@@ -285,14 +283,22 @@ class Nodes(AbstractContextManager["Nodes"]):
         progress: Callable[[int], None] | None,
     ) -> None:
         node = self.host(host)
-        argv = self._openssh(node, command, sudo)
-        stderr, rc = transfer.drain(argv, sink, progress, self._secret(node, sudo))
+        argv = self.openssh(node, command, sudo)
+        stderr, rc = transfer.drain(argv, sink, progress, self.secret(node, sudo))
         if rc == transfer.SSH_FAILED:
             raise failures.explain_openssh(self.cluster, node, self.login(node), stderr)
         self._checked(node, Result(node.name, shown(command), "", stderr, rc), sudo, check=True)
 
-    def _openssh(self, node: Host, command: Command, sudo: Sudo) -> list[str]:
-        return ["ssh", "-T", "-F", str(self.ssh_config), node.name, self._line(node, command, sudo)]
+    def openssh(
+        self, host: str | Host, command: Command, sudo: Sudo = False, options: Sequence[str] = ()
+    ) -> list[str]:
+        """Return the argv of OpenSSH's client that runs a command; valid until `close`.
+
+        What `secret` returns must be the first of its input.
+        """
+        node = self.host(host)
+        line = self._line(node, command, sudo)
+        return ["ssh", "-T", "-F", str(self.ssh_config), *options, node.name, line]
 
     # --- network ------------------------------------------------------------------------------
 
@@ -330,17 +336,18 @@ class Nodes(AbstractContextManager["Nodes"]):
         return command_line(
             command,
             sudo=sudo,
-            login=self.login(node),
+            login=self.login(node) if sudo else None,
             sudo_exe=self._sudo_exe(node),
-            password=bool(self._secret(node, sudo)),
+            password=bool(self.secret(node, sudo)),
         )
 
     def _sudo_exe(self, node: Host) -> str:
         return str(node.vars.get("ansible_become_exe") or "sudo")
 
-    def _secret(self, node: Host, sudo: Sudo) -> bytes:
+    def secret(self, host: str | Host, sudo: Sudo) -> bytes:
         """Return what sudo on a host reads before the command does: a password, or nothing."""
-        if not needs_sudo(sudo, self.login(node)) or self.login(node) == "root":
+        node = self.host(host)
+        if not sudo or not needs_sudo(sudo, self.login(node)) or self.login(node) == "root":
             return b""
         if node.name not in self._secrets:
             known = become.password(node)

@@ -27,6 +27,7 @@ VERSION = 1
 MESSAGE_MAX = 4000
 LABEL_MAX = 80
 DIFF_MAX = 20000
+CHANGES_MAX = 2000
 HIDDEN = "(hidden by no_log)"
 
 
@@ -115,6 +116,9 @@ class CallbackModule(CallbackBase):
         if str(_task(result).action).startswith("mammoctl_") and not _censored(_data(result)):
             for text in _data(result).get("warnings") or []:
                 self._emit("warning", host=host, task=task, text=_text(text))
+        changes = _changes(str(_task(result).action), _data(result)) if event == "changed" else []
+        if changes:
+            self._emit("changes", host=host, task=task, changes=changes[:CHANGES_MAX])
         self._emit(event, host=host, task=task, seconds=seconds, **fields)
 
     def v2_runner_item_on_ok(self, result):
@@ -184,6 +188,39 @@ def _data(result):
 
 def _censored(data):
     return "censored" in data or bool(data.get("_ansible_no_log"))
+
+
+def _changes(action, data):
+    """Return [kind, name, what] for each thing that one of our modules changed, or would change.
+
+    Names only: contents and values stay here.
+    """
+    tell = _TELLS.get(action.rpartition(".")[2])
+    return tell(data) if tell and not _censored(data) else []
+
+
+def _actions(kind, data):
+    parts = [str(line).rpartition(": ") for line in data.get("actions") or []]
+    return [[kind, name or what, what if name else "run"] for name, _, what in parts]
+
+
+_TELLS = {
+    "mammoctl_packages": lambda data: [["package", str(n), "install"] for n in data.get("installed") or []],
+    "mammoctl_service": lambda data: _actions("service", data),
+    "mammoctl_gpu": lambda data: _actions("gpu", data),
+    "mammoctl_push": lambda data: [["artifact", str(data.get("files", 0)), "send %d" % data.get("bytes", 0)]],
+    "mammoctl_teardown": lambda data: [["removal", str(n), "remove"] for n in data.get("removed") or []],
+    "mammoctl_files": lambda data: [_laid(part) for part in data.get("diff") or [] if isinstance(part, dict)],
+}
+
+
+def _laid(part):
+    """Return what became of a file, folder, link or account, by how it looked before and after."""
+    kind, space, name = str(part.get("after_header", "")).partition(" ")
+    if not space or kind.startswith("/"):
+        kind, name = "file", str(part.get("after_header", ""))
+    what = "change" if part.get("before") else "create"
+    return [kind, name, what if part.get("after") else "remove"]
 
 
 def _message(data):

@@ -8,7 +8,27 @@ from typer.testing import CliRunner
 from mammoctl.cli import app
 
 
-@pytest.mark.parametrize("command", ["init", "check", "status", "start", "stop", "restart", "ui"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "init",
+        "check",
+        "status",
+        "start",
+        "stop",
+        "restart",
+        "ui",
+        "exec",
+        "ssh",
+        "cp",
+        "logs",
+        "plan",
+        "provision",
+        "unlock",
+        "node add",
+        "node remove",
+    ],
+)
 def test_help(command, snapshot, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")

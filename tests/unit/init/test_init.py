@@ -248,7 +248,7 @@ def test_an_inventory_is_never_written_over(tmp_path):
 def test_scalars(text, scalar):
     import yaml
 
-    assert write._scalar(text) == scalar
+    assert write.scalar(text) == scalar
     assert yaml.safe_load(f"x: {scalar}") == {"x": text}
 
 
@@ -266,5 +266,5 @@ def test_the_words_yes_and_no_stay_words():
     import yaml
 
     for text in ("no", "yes", "on", "null", "1e3", "0x1f"):
-        assert yaml.safe_load(f"x: {write._scalar(text)}") == {"x": text}
-    assert json.loads(write._scalar("no")) == "no"
+        assert yaml.safe_load(f"x: {write.scalar(text)}") == {"x": text}
+    assert json.loads(write.scalar("no")) == "no"

@@ -7,10 +7,13 @@ import os
 import socket
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
+from typer.testing import CliRunner
 
 from mammoctl.inventory import Cluster, Host
 
@@ -52,6 +55,7 @@ def _execute(channel: paramiko.Channel, command: bytes) -> None:
     process = subprocess.Popen(
         ["sh", "-c", command.decode()],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,  # as sshd does
     )  # fmt: skip
 
     def feed() -> None:
@@ -77,7 +81,8 @@ def _execute(channel: paramiko.Channel, command: bytes) -> None:
     for thread in threads:
         thread.join()
     with contextlib.suppress(OSError):
-        channel.send_exit_status(process.wait())
+        code = process.wait()
+        channel.send_exit_status(code if code >= 0 else 128 - code)
         channel.close()
 
 
@@ -186,3 +191,46 @@ def cluster(home, pin, server, make_cluster):
     return make_cluster(
         Host("node1", "127.0.0.1", server.port, user="tester", key_file=server.user_key_file)
     )
+
+
+@pytest.fixture
+def ward(cluster, make_cluster):
+    """Three hosts, all answered by the one server."""
+    names = ("ward1", "ward2", "ward3")
+    return make_cluster(
+        *(replace(cluster.master, name=n, groups=frozenset({"all"})) for n in names)
+    )
+
+
+@pytest.fixture
+def command(ward, monkeypatch):
+    """Run a command of mammoctl on the three hosts."""
+
+    def run(*words: str) -> Any:
+        from mammoctl import inventory
+        from mammoctl.cli import app
+
+        monkeypatch.setattr(inventory, "load", lambda _: ward)
+        return CliRunner().invoke(app, list(words))
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Put a shell script in front of the programs of the "hosts"."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def write(name: str, text: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{text}")
+        (folder / name).chmod(0o755)
+
+    return write
+
+
+@pytest.fixture
+def sudo(program):
+    """A sudo that lets everybody do everything, as who they are."""
+    program("sudo", 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"\n')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -43,19 +44,6 @@ def looks(*states):
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch):
     monkeypatch.setattr(services, "_PAUSE_S", 0)
-
-
-def test_nodes_are_chosen_in_the_order_of_the_inventory():
-    cluster = FakeNodes({}, names=("ward1", "ward2", "ward3")).cluster
-    assert services.choose(cluster, []) == ["ward1", "ward2", "ward3"]
-    assert services.choose(cluster, ["ward3", "ward1"]) == ["ward1", "ward3"]
-    with pytest.raises(UsageError) as caught:
-        services.choose(cluster, ["wrad2"])
-    assert caught.value.message == "ward has no node wrad2"
-    assert caught.value.hint == "did you mean ward2?"
-    with pytest.raises(UsageError) as caught:
-        services.choose(cluster, ["zzz"])
-    assert caught.value.hint == "it has ward1, ward2, ward3"
 
 
 def test_start_of_all_waits_until_the_whole_works():
@@ -166,6 +154,7 @@ def command(monkeypatch):
     monkeypatch.setattr("mammoctl.inventory.load", lambda _selector: fake.cluster)
     monkeypatch.setattr("mammoctl.ssh.Nodes", lambda *_a, **_k: fake)
     monkeypatch.setattr("mammoctl.ansible.runner.run_playbook", run_playbook)
+    monkeypatch.setattr("mammoctl.lock.held", lambda *_a, **_k: nullcontext())
 
     def call(*arguments):
         done = CliRunner().invoke(app, arguments)

@@ -1,0 +1,259 @@
+"""One operator at a time: a lock on the cluster's master, held as long as the command lives.
+
+It is the kernel's lock on a file of the master, held by a process there that lives as long as this
+machine says so every few seconds: a laptop that is closed or lost leaves no lock behind. The file
+lies in ``/run``, so a reboot of the master leaves none either; it is then taken again.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mammoctl.errors import ConnectionFailed, MammoctlError, RemoteError
+
+if TYPE_CHECKING:
+    from mammoctl.inventory import Cluster
+    from mammoctl.ssh import Nodes
+
+FILE = "/run/mammoctl.lock"
+SILENCE_S = 60
+"""Seconds without a sign of life after which a lock ends."""
+
+_SIGN_S = 10.0
+_TAKEN = 75  # what flock's --conflict-exit-code is for: "try again later"
+_OPEN = 64
+
+# bash, because the read of sh knows no time-out; both it and flock are essential packages.
+_HOLD = """
+umask 022
+exec 9>>"$1" || exit
+flock -n 9 || { cat "$1"; exit 75; }
+printf '{"pid": %d, "by": %s}\\n' $$ "$2" > "$1"
+echo held
+while read -r -t "$3" _; do :; done
+: > "$1"
+"""
+_SEE = '[ -e "$1" ] || exit 64; exec 9<"$1" || exit 64; flock -n 9 && exit 64; cat "$1"'
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds the lock: a person at a machine, with which command, since when (unix seconds)."""
+
+    who: str
+    command: str
+    since: float
+    pid: int = 0
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.since))
+        minutes = max(0, int((time.time() - self.since) / 60))
+        return f"{self.who} ({self.command}, since {since}, {minutes} min ago)"
+
+
+class Locked(MammoctlError):
+    """Another operator, or another command, is changing the cluster."""
+
+
+def parse(text: str) -> Holder:
+    """Read the lock's file; what cannot be read belongs to somebody unknown."""
+    try:
+        value: Any = json.loads(text)
+        by = value["by"]
+        return Holder(str(by["who"]), str(by["command"]), float(by["since"]), int(value["pid"]))
+    except (ValueError, KeyError, TypeError):
+        return Holder("somebody", "a command", time.time())
+
+
+@contextmanager
+def held(nodes: Nodes, command: str, *, option: str = "") -> Iterator[None]:
+    """Hold the lock of the cluster for the time of the block.
+
+    Where the master does not answer there is no lock: what needs the master says so itself.
+
+    Args:
+        nodes: the way to it.
+        command: what is being done, for others to read.
+        option: the user's ``-i NAME``, for the hint.
+
+    Raises:
+        Locked: somebody else holds it.
+    """
+    me = {
+        "who": f"{getpass.getuser()}@{socket.gethostname()}",
+        "command": command,
+        "since": time.time(),
+    }
+    with tempfile.TemporaryDirectory(prefix="mammoctl-") as folder:
+        keeper = _Keeper(nodes, json.dumps(me), Path(folder) / "ssh")
+        with suppress(ConnectionFailed):
+            taken_by = keeper.take()
+            if taken_by is not None:
+                raise _locked(nodes, parse(taken_by), option)
+            keeper.keep()
+        try:
+            yield
+        finally:
+            keeper.release()
+
+
+@contextmanager
+def over(
+    cluster: Cluster, command: str, *, option: str = "", unless: bool = False
+) -> Iterator[None]:
+    """Hold the lock for the time of the block, over connections of its own; see `held`.
+
+    Args:
+        cluster: which.
+        command: what is being done.
+        option: the user's ``-i NAME``.
+        unless: nothing will be changed; hold nothing.
+    """
+    from mammoctl.ssh import Nodes
+
+    if unless:
+        yield
+        return
+    with Nodes(cluster) as nodes, held(nodes, command, option=option):
+        yield
+
+
+def _locked(nodes: Nodes, holder: Holder, option: str) -> Locked:
+    unlock = " ".join(["mammoctl", "unlock", *([option] if option else [])])
+    return Locked(
+        f"{nodes.cluster.name} is being changed by {holder}",
+        hint="wait until that has ended; the lock ends with it, or a minute after its machine is "
+        f"gone. If it hangs: {unlock}",
+    )
+
+
+def holder(nodes: Nodes) -> Holder | None:
+    """Return who holds the lock now, if anybody does."""
+    master = nodes.cluster.master
+    found = nodes.run(master, ["bash", "-c", _SEE, "bash", FILE], sudo=True, check=False)
+    if found.rc == _OPEN:
+        return None
+    if found.rc:
+        raise RemoteError(f"{master.name}: cannot read {FILE}", details=[found.stderr.strip()])
+    return parse(found.stdout)
+
+
+def end(nodes: Nodes, who: Holder) -> None:
+    """End somebody's lock; their command is not ended by that, and learns nothing of it.
+
+    Raises:
+        RemoteError: it is still held.
+    """
+    master = nodes.cluster.master
+    if who.pid > 1:
+        nodes.run(master, ["kill", str(who.pid)], sudo=True, check=False)
+    deadline = time.monotonic() + 5
+    while (still := holder(nodes)) and still.pid == who.pid:
+        if time.monotonic() > deadline:
+            raise RemoteError(
+                f"{master.name}: the lock is still held by process {who.pid}",
+                hint=f"see what it is: mammoctl ssh {master.name} -- ps {who.pid}",
+            )
+        time.sleep(0.2)
+
+
+class _Keeper:
+    """Holds the lock through a connection of its own, and takes it again when that is lost."""
+
+    def __init__(self, nodes: Nodes, record: str, said: Path) -> None:
+        self.nodes, self.record, self.said = nodes, record, said
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self) -> str | None:
+        """Take the lock; return what its file says when somebody else holds it.
+
+        Raises:
+            ConnectionFailed: the master cannot be reached.
+            RemoteError: it cannot hold a lock.
+        """
+        from mammoctl.ssh import failures
+        from mammoctl.ssh.transfer import SSH_FAILED
+
+        master = self.nodes.cluster.master
+        line = ["bash", "-c", _HOLD, "bash", FILE, self.record, str(SILENCE_S)]
+        own = ["-o", "ControlPath=none", "-o", "ControlMaster=no", "-o", "LogLevel=ERROR"]
+        first = self.nodes.secret(master, True)
+        argv = self.nodes.openssh(master, line, True, [*own, "-E", str(self.said)])
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        )
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101  asked for above
+        with suppress(BrokenPipeError):
+            process.stdin.write(first)
+            process.stdin.flush()
+        answer = process.stdout.readline()
+        if answer == b"held\n":
+            self._process = process
+            return None
+        rest, error = (data.decode(errors="replace") for data in process.communicate())
+        if process.returncode == _TAKEN:
+            return answer.decode(errors="replace") + rest
+        said = self.said.read_text(errors="replace") if self.said.exists() else ""
+        if process.returncode == SSH_FAILED and said.strip():
+            login = master.user or getpass.getuser()
+            raise failures.explain_openssh(self.nodes.cluster, master, login, said)
+        if why := failures.sudo_problem(error):
+            raise failures.sudo_refused(master, self.nodes.login(master), why)
+        raise RemoteError(f"{master.name}: cannot lock {FILE}", details=error.splitlines()[-5:])
+
+    def keep(self) -> None:
+        """Give signs of life from now on."""
+        self._thread = threading.Thread(target=self._signs, daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Let the lock go."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join(timeout=2 * _SIGN_S)
+        self._let_go()
+
+    def _signs(self) -> None:
+        while not self._stop.wait(_SIGN_S):
+            process = self._process
+            try:
+                if process is None or process.stdin is None:
+                    # Lost: the master restarts, perhaps. Somebody who came in between keeps it.
+                    self.take()
+                else:
+                    process.stdin.write(b"\n")
+                    process.stdin.flush()
+                    if process.poll() is not None:
+                        raise BrokenPipeError
+            except (OSError, MammoctlError):
+                self._let_go()
+
+    def _let_go(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(OSError):
+            if process.stdin:
+                process.stdin.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
