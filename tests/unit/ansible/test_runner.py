@@ -197,7 +197,7 @@ def test_ctrl_c_stops_ansible_first(cluster, fake, tmp_path, number):
     )
 
     def press() -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         os.kill(os.getpid(), number)
