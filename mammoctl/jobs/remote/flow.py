@@ -20,6 +20,9 @@ _MOST = 1 << 18
 def _read(path: Path, offset: int) -> bytes:
     try:
         with path.open("rb") as stream:
+            # Who wants none of a file names an offset that no file system can seek to.
+            if offset >= os.fstat(stream.fileno()).st_size:
+                return b""
             stream.seek(offset)
             return stream.read(_MOST)
     except FileNotFoundError:

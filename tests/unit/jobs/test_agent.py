@@ -296,6 +296,14 @@ def test_log_is_followed_beside_the_events(folder: Path, monkeypatch: pytest.Mon
     assert next(flow.events(folder, 0, 14)) == {"log": "\ufffd four", "log_offset": 20}
 
 
+def test_who_wants_the_log_alone_names_a_far_offset(folder: Path) -> None:
+    (folder / "progress.jsonl").write_text('{"n": 1}\n')
+    (folder / "job.log").write_text("one\n")
+    records.write_state(folder, {**RUNNING, "state": "succeeded"})
+    items = list(flow.events(folder, 1 << 62, 0))
+    assert [next(iter(item)) for item in items] == ["log", "end"]
+
+
 @pytest.mark.parametrize(
     ("text", "lines", "offset"),
     [
