@@ -108,23 +108,48 @@ def compare(
     seed: int,
 ) -> dict[str, Any]:
     """Return results by group and breast, and the metadata-only baseline beside the model."""
-    result: dict[str, Any] = {
+    return {
         "groups": groups.by_group(images, scores, rounds=rounds, seed=seed),
-        "per_breast": None,
-        "metadata_baseline": None,
+        **beside(images, scores, metadata_scores(train, images), rounds=rounds, seed=seed),
     }
+
+
+def beside(
+    images: Sequence[Image],
+    scores: npt.NDArray[Any],
+    others: npt.NDArray[Any] | None,
+    *,
+    rounds: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the results by breast, and other scores of the same images beside the model's.
+
+    Args:
+        images: judged.
+        scores: of the model.
+        others: of the metadata-only baseline; None where nothing is known.
+        rounds: bootstrap draws.
+        seed: of the bootstrap.
+
+    Returns:
+        `per_breast` and `metadata_baseline`, each None where it is not known; the baseline is in
+        `per_breast` as well, judged by breast.
+    """
+    drawn = {"rounds": rounds, "seed": seed}
+
+    def compared(units: Sequence[Image], one: Any, other: Any) -> dict[str, Any]:
+        labels = [image.label for image in units]
+        patients = [image.patient_id for image in units]
+        difference = paired_auc_difference(labels, one, other, patients, **drawn)
+        return {**groups.judge(units, other, **drawn), "model_minus_baseline": difference}
+
+    result: dict[str, Any] = {"per_breast": None, "metadata_baseline": None}
     if breasts := groups.by_breast(images, scores):
-        result["per_breast"] = groups.judge(*breasts, rounds=rounds, seed=seed)
-    others = metadata_scores(train, images)
+        result["per_breast"] = groups.judge(breasts[0], breasts[1], **drawn)
     if others is not None:
-        labels = [image.label for image in images]
-        patients = [image.patient_id for image in images]
-        result["metadata_baseline"] = {
-            **groups.judge(images, others, rounds=rounds, seed=seed),
-            "model_minus_baseline": paired_auc_difference(
-                labels, scores, others, patients, rounds=rounds, seed=seed
-            ),
-        }
+        result["metadata_baseline"] = compared(images, scores, others)
+        if breasts and (theirs := groups.by_breast(images, others)):
+            result["per_breast"]["metadata_baseline"] = compared(breasts[0], breasts[1], theirs[1])
     return result
 
 

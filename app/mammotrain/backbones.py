@@ -15,6 +15,23 @@ from mammotrain.errors import TrainError, UnusableInput
 
 
 @dataclass(frozen=True)
+class LastBlock:
+    """The last block that a pooling looks at: what fine-tuning trains.
+
+    Attributes:
+        boundary: layer whose output goes into it.
+        end: its last layer.
+        length: of the boundary's output, flattened.
+        frozen: how many of the features come from blocks before it; they stand first.
+    """
+
+    boundary: str
+    end: str
+    length: int
+    frozen: int
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A network of `keras.applications` without its top.
 
@@ -24,7 +41,9 @@ class Backbone:
         size: side of its input in pixels.
         dimensions: length of the feature vector for each pooling it offers, the default first.
             `avg` is the average of the last activation map; `blocks` the averages and maxima of
-            the layers in `blocks`; `texture` the logarithms of those of `texture`.
+            the layers in `blocks`; `texture` the logarithms of those of `texture`; `averages` the
+            logarithms of the averages alone.
+        last: for each pooling that can be fine-tuned.
     """
 
     module: str
@@ -34,22 +53,38 @@ class Backbone:
     options: dict[str, Any] = field(default_factory=dict)
     blocks: tuple[str, ...] = ()
     texture: tuple[str, ...] = ()
+    last: dict[str, LastBlock] = field(default_factory=dict)
 
+
+# Keras' names: the weights stay float32, the arithmetic is done in the other type.
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+# In place of a pooling: the activations that go into its last block, flattened.
+BOUNDARY = "before-"
+
+_VGG_LAST = {
+    "averages": LastBlock("block3_pool", "block4_pool", 28 * 28 * 256, 256),
+    "texture": LastBlock("block3_pool", "block4_pool", 28 * 28 * 256, 512),
+    "avg": LastBlock("block4_pool", "block5_pool", 14 * 14 * 512, 0),
+    "blocks": LastBlock("block4_pool", "block5_pool", 14 * 14 * 512, 1536),
+}
 
 BACKBONES: dict[str, Backbone] = {
     "vgg16": Backbone(
         "vgg16",
         "VGG16",
-        {"texture": 1536, "avg": 512, "blocks": 2560},
+        {"averages": 768, "texture": 1536, "avg": 512, "blocks": 2560},
         blocks=("block3_pool", "block4_pool", "block5_pool"),
         texture=("block3_pool", "block4_pool"),
+        last=_VGG_LAST,
     ),
     "vgg19": Backbone(
         "vgg19",
         "VGG19",
-        {"texture": 1536, "avg": 512, "blocks": 2560},
+        {"averages": 768, "texture": 1536, "avg": 512, "blocks": 2560},
         blocks=("block3_pool", "block4_pool", "block5_pool"),
         texture=("block3_pool", "block4_pool"),
+        last=_VGG_LAST,
     ),
     "resnet50": Backbone("resnet50", "ResNet50", {"avg": 2048}),
     "densenet121": Backbone("densenet", "DenseNet121", {"avg": 1024}),
@@ -102,7 +137,9 @@ def _of_keras(name: str) -> Backbone:
 
 
 def dimension(name: str, pooling: str) -> int:
-    """Return the length of a feature vector."""
+    """Return the length of a feature vector, or of the activations that BOUNDARY asks for."""
+    if pooling.startswith(BOUNDARY):
+        return find(name).last[pooling.removeprefix(BOUNDARY)].length
     return find(name).dimensions[pooling]
 
 
@@ -111,7 +148,9 @@ def default_pooling(name: str) -> str:
     return next(iter(find(name).dimensions))
 
 
-def build_extractor(name: str, pooling: str, weights: Path | None, seed: int) -> Any:
+def build_extractor(
+    name: str, pooling: str, weights: Path | None, seed: int, precision: str = "float32"
+) -> Any:
     """Build the model from pixels to features, preprocessing included.
 
     Args:
@@ -120,6 +159,7 @@ def build_extractor(name: str, pooling: str, weights: Path | None, seed: int) ->
         weights: file of weights, or None for a random network: the same one for the same seed
             on every machine.
         seed: for the random network.
+        precision: one of PRECISIONS: of the network's arithmetic; weights and features are float32.
 
     Returns:
         A Keras model: RGB float32 (n, size, size, 3), 0 to 255, to float32 (n, dimension).
@@ -130,28 +170,99 @@ def build_extractor(name: str, pooling: str, weights: Path | None, seed: int) ->
     import keras
 
     spec = find(name)
-    keras.utils.set_random_seed(seed)
+    base = _base(spec, weights, seed, precision)
     module = importlib.import_module(f"keras.applications.{spec.module}")
-    shape = (spec.size, spec.size, 3)
-    base = getattr(keras.applications, spec.builder)(
-        weights=None, include_top=False, input_shape=shape, **spec.options
-    )
-    if weights is not None:
-        load_weights(base, weights)
-    base.trainable = False
-    pixels = keras.Input(shape, dtype="float32", name="rgb")
+    pixels = keras.Input((spec.size, spec.size, 3), dtype="float32", name="rgb")
     prepared = module.preprocess_input(pixels)
-    if pooling == "avg":
+    if pooling.startswith(BOUNDARY):
+        end = base.get_layer(spec.last[pooling.removeprefix(BOUNDARY)].boundary).output
+        features = keras.layers.Flatten()(keras.Model(base.input, end)(prepared))
+    elif pooling == "avg":
         features = keras.layers.GlobalAveragePooling2D(name="features")(base(prepared))
     else:
         chosen = spec.blocks if pooling == "blocks" else spec.texture
         stages = [base.get_layer(layer).output for layer in chosen]
         maps = keras.Model(base.input, stages, name=base.name)(prepared)
-        pools = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-        features = keras.layers.Concatenate()([p()(m) for m in maps for p in pools])
-        if pooling == "texture":  # activations after ReLU: none is negative
-            features = keras.ops.log1p(features)
+        features = _pooled(maps, pooling)
     return keras.Model(pixels, features, name=f"{name}_{pooling}")
+
+
+def build_tail(name: str, pooling: str, weights: Path | None, seed: int) -> Any:
+    """Build the last block, trainable, with the pooling behind it.
+
+    Args:
+        name: key of BACKBONES.
+        pooling: key of its `last`.
+        weights: as in `build_extractor`.
+        seed: as in `build_extractor`.
+
+    Returns:
+        A Keras model: activations at the boundary, float32 (n, rows, columns, channels), to
+        the features of this block, float32 (n, dimension - frozen).
+    """
+    import keras
+
+    spec = find(name)
+    last = spec.last[pooling]
+    base = _base(spec, weights, seed, "float32")
+    base.trainable = True
+    start, end = base.get_layer(last.boundary).output, base.get_layer(last.end).output
+    activations = keras.Input(start.shape[1:], name="activations")
+    maps = keras.Model(start, end)(activations)
+    if pooling == "avg":
+        return keras.Model(activations, keras.layers.GlobalAveragePooling2D()(maps))
+    return keras.Model(activations, _pooled([maps], pooling))
+
+
+def put_block(extractor: Any, tail: Any) -> None:
+    """Give a model of `build_extractor` the weights of a trained last block, by layer."""
+    layers = {layer.name: layer for layer in _flat(extractor)}
+    for layer in _flat(tail):
+        if layer.weights:
+            layers[layer.name].set_weights(layer.get_weights())
+
+
+def _flat(model: Any) -> list[Any]:
+    """Return the layers of a model and of the models in it."""
+    return [
+        inner
+        for layer in model.layers
+        for inner in (_flat(layer) if hasattr(layer, "layers") else [layer])
+    ]
+
+
+def _base(spec: Backbone, weights: Path | None, seed: int, precision: str) -> Any:
+    """Return the frozen network without its top."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(PRECISIONS[precision])
+    try:
+        base = getattr(keras.applications, spec.builder)(
+            weights=None,
+            include_top=False,
+            input_shape=(spec.size, spec.size, 3),
+            **spec.options,
+        )
+    finally:
+        keras.config.set_dtype_policy(policy)
+    if weights is not None:
+        load_weights(base, weights)
+    base.trainable = False
+    return base
+
+
+def _pooled(maps: Any, pooling: str) -> Any:
+    """Return averages of each map, and maxima with `texture` and `blocks`; see `Backbone`."""
+    import keras
+
+    pools = [keras.layers.GlobalAveragePooling2D]
+    if pooling != "averages":
+        pools.append(keras.layers.GlobalMaxPooling2D)
+    joined = keras.layers.Concatenate()([pool()(each) for each in maps for pool in pools])
+    # activations after ReLU: none is negative
+    return joined if pooling == "blocks" else keras.ops.log1p(joined)
 
 
 def is_legacy_format(path: Path) -> bool:

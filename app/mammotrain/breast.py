@@ -27,6 +27,15 @@ class Box:
     right: int
 
 
+def corner(box: Box, place: str) -> Box:
+    """Return seven eighths of a box's sides: `place` names top or bottom, then left or right."""
+    rows = max(1, round((box.bottom - box.top) * 7 / 8))
+    columns = max(1, round((box.right - box.left) * 7 / 8))
+    top = box.top if place[0] == "t" else box.bottom - rows
+    left = box.left if place[1] == "l" else box.right - columns
+    return Box(top, top + rows, left, left + columns)
+
+
 def tidy(picture: Floats, *, invert: bool = True) -> tuple[Floats, Box, list[str]]:
     """Mend an inverted picture, take off what is not the breast, and say where the breast is.
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,14 @@ COLUMNS = (
     "sha256 string, features array<float>, reason string, warnings array<string>, "
     "node string, task long, seconds double, rss_mb double"
 )
+
+
+# Fields of the key that came later than the first caches.
+LATE = ("precision", "variant")
+
+
+LARGE = 16_384  # numbers a row; beyond this rows are fetched in pieces
+PIECE_BYTES = 128 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -31,10 +40,22 @@ class FeatureKey:
     weights: str  # sha256 of the file, or `random:<seed>`
     preprocessing: int
     fit: str = "squash"
+    precision: str = "float32"
+    variant: str = "plain"
 
     def digest(self) -> str:
-        """Return the key as 20 hexadecimal digits."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        """Return the key as 20 hexadecimal digits.
+
+        Fields with a default do not count while they have it: one that is new does not make all
+        caches worthless.
+        """
+        late = {field.name: field.default for field in fields(self) if field.name in LATE}
+        known = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in late or value != late[name]
+        }
+        text = json.dumps(known, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -84,9 +105,15 @@ def read_features(spark: Any, folder: str, wanted: Any, dimension: int) -> Featu
         if "PATH_NOT_FOUND" in str(error):
             return rows
         raise
-    table = frame.join(f.broadcast(wanted), "sha256", "left_semi").toArrow()
+    found = frame.join(f.broadcast(wanted), "sha256", "left_semi")
+    pieces = 1
+    if dimension > LARGE:
+        pieces = max(1, math.ceil(wanted.count() * dimension * 4 / PIECE_BYTES))
+    # The driver's JVM holds a piece at a time.
+    place = f.pmod(f.hash(f.col("sha256")), f.lit(pieces))
+    tables = (found.filter(place == number).toArrow() for number in range(pieces))
     seen_tasks: dict[str, set[int]] = {}
-    for batch in table.to_batches():
+    for batch in (batch for table in tables for batch in table.to_batches()):
         columns = {name: batch.column(name) for name in batch.schema.names}
         checksums = columns["sha256"].to_pylist()
         reasons = columns["reason"].to_pylist()

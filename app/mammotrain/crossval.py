@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from mammotrain.assess import beside
 from mammotrain.baseline import metadata_scores
 from mammotrain.dataset import Image
-from mammotrain.groups import by_breast, judge
-from mammotrain.head import predict
+from mammotrain.groups import judge
 from mammotrain.loop import HeadOptions
-from mammotrain.metrics import auc, paired_auc_difference
+from mammotrain.metrics import auc
+from mammotrain.phases import held_out_scores
 from mammotrain.split import folds
 from mammotrain.state import State
-from mammotrain.train import train_head
 
 
 def cross_validate(state: State, options: HeadOptions, count: int) -> dict[str, Any]:
@@ -30,42 +29,32 @@ def cross_validate(state: State, options: HeadOptions, count: int) -> dict[str, 
 
     Returns:
         AUC with its interval over all images and all breasts, AUC of each fold, and the
-        metadata-only baseline, learnt on the same folds, with the paired difference.
+        metadata-only baseline, learnt on the same folds, with the paired difference. The score of
+        each image goes into `state.out_of_fold`.
     """
     parts = folds(state.images, count, options.seed)
     images: list[Image] = []
     scores, others = [], []
     for number, held in enumerate(parts):
         train = [image for place, part in enumerate(parts) if place != number for image in part]
-        model, _, _ = train_head(
-            state.arrays(train), None, replace(options, patience=0), lambda *_: None
-        )
         images += held
-        scores.append(predict(model, state.arrays(held)[0]).astype(np.float64))
+        scores.append(held_out_scores(state, train, held, options).astype(np.float64))
         others.append(metadata_scores(train, held))
     together = np.concatenate(scores)
+    known = [found for found in others if found is not None]
+    baseline = np.concatenate(known) if len(known) == count else None
+    state.out_of_fold = [
+        (image.image_id, number, image.label, float(score))
+        for number, (part, found) in enumerate(zip(parts, scores, strict=True), 1)
+        for image, score in zip(part, found, strict=True)
+    ]
     drawn = {"rounds": state.options.bootstrap, "seed": options.seed}
-    labels = [image.label for image in images]
-    result: dict[str, Any] = {
+    return {
         "folds": count,
         **judge(images, together, **drawn),
         "auc_of_each": [
             auc([image.label for image in part], found)
             for part, found in zip(parts, scores, strict=True)
         ],
-        "per_breast": None,
-        "metadata_baseline": None,
+        **beside(images, together, baseline, **drawn),
     }
-    if breasts := by_breast(images, together):
-        result["per_breast"] = judge(*breasts, **drawn)
-    known = [found for found in others if found is not None]
-    if len(known) == count:
-        baseline = np.concatenate(known)
-        patients = [image.patient_id for image in images]
-        result["metadata_baseline"] = {
-            **judge(images, baseline, **drawn),
-            "model_minus_baseline": paired_auc_difference(
-                labels, together, baseline, patients, **drawn
-            ),
-        }
-    return result

@@ -9,10 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mammotrain.breast import Box, tidy
+from mammotrain.breast import Box, corner, tidy
 from mammotrain.pixels import Floats, Reject, check_shape, grey_of, stretch
 
-__all__ = ["FITS", "PREPROCESSING_VERSION", "Picture", "Reject", "check_checksum", "decode"]
+__all__ = [
+    "AUGMENTATIONS",
+    "FITS",
+    "PREPROCESSING_VERSION",
+    "Picture",
+    "Reject",
+    "check_checksum",
+    "decode",
+]
 
 # Part of the feature cache's key: raise it with every change here or below that alters a pixel.
 PREPROCESSING_VERSION = 2
@@ -20,6 +28,17 @@ PREPROCESSING_VERSION = 2
 # The whole picture squashed into the square; the breast cut out and squashed; the breast cut out
 # and padded, so that its proportions stay.
 FITS = ("squash", "crop", "pad")
+
+# Other views of the same picture, to train on beside the plain one: mirrored; without an eighth of
+# its height and width, at each of the corners.
+PLAIN = "plain"
+CORNERS = ("tl", "tr", "bl", "br")
+AUGMENTATIONS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "flips": ("flip",),
+    "crops": CORNERS,
+    "both": ("flip", *CORNERS),
+}
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -40,7 +59,9 @@ class Picture:
     warnings: tuple[str, ...] = ()
 
 
-def decode(content: bytes, declared: str | None, size: int, fit: str = "squash") -> Picture:
+def decode(
+    content: bytes, declared: str | None, size: int, fit: str = "squash", variant: str = PLAIN
+) -> Picture:
     """Decode one image file and bring the breast on it to the network's size.
 
     Args:
@@ -48,6 +69,7 @@ def decode(content: bytes, declared: str | None, size: int, fit: str = "squash")
         declared: the format somebody believes it has; only used for DICOM without a preamble.
         size: side of the result in pixels.
         fit: one of `FITS`.
+        variant: `PLAIN`, or a name in `AUGMENTATIONS`.
 
     Returns:
         Greyscale repeated in three channels: dense tissue bright, markers taken off.
@@ -65,7 +87,7 @@ def decode(content: bytes, declared: str | None, size: int, fit: str = "squash")
         else:
             grey = _decode_plain(content)
         picture, box, warnings = tidy(grey)
-        return Picture(_to_size(picture, box, size, fit), tuple(warnings))
+        return Picture(_to_size(picture, box, size, fit, variant), tuple(warnings))
     except Reject:
         raise
     except MemoryError as error:
@@ -104,12 +126,15 @@ def _decode_plain(content: bytes) -> Floats:
     return grey
 
 
-def _to_size(picture: Floats, box: Box, size: int, fit: str) -> Bytes:
+def _to_size(picture: Floats, box: Box, size: int, fit: str, variant: str) -> Bytes:
     """Fit grey values (0 to 1) into a square of RGB uint8."""
     from PIL import Image
 
-    if fit != "squash":
-        picture = picture[box.top : box.bottom, box.left : box.right]
+    if fit == "squash":
+        box = Box(0, picture.shape[0], 0, picture.shape[1])
+    if variant in CORNERS:
+        box = corner(box, variant)
+    picture = picture[box.top : box.bottom, box.left : box.right]
     rows, columns = picture.shape
     height = width = size
     if fit == "pad":
@@ -125,4 +150,6 @@ def _to_size(picture: Floats, box: Box, size: int, fit: str) -> Bytes:
         left = 0 if box.left == 0 else size - width
         canvas[top : top + height, left : left + width] = grey
         grey = canvas
+    if variant == "flip":
+        grey = grey[:, ::-1]
     return np.repeat(grey[:, :, np.newaxis], 3, axis=2)

@@ -16,7 +16,7 @@ from mammotrain.dataset import ABOUT
 from mammotrain.description import CALLED
 from mammotrain.events import Progress
 from mammotrain.explore_page import explore_page, plots
-from mammotrain.features import ExtractSettings
+from mammotrain.extractor import ExtractSettings
 from mammotrain.groups import age_group
 from mammotrain.inputs import Inputs, Item, read_data
 from mammotrain.lookup import Looked, look_up

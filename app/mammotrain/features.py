@@ -11,17 +11,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from mammotrain.backbones import build_extractor, dimension, file_sha256
 from mammotrain.cache import COLUMNS, FeatureKey, FeatureRows, read_features
 from mammotrain.decode import Picture, Reject, check_checksum, decode
-from mammotrain.errors import TrainError
+from mammotrain.extractor import ExtractSettings, network
+from mammotrain.gpus import restrict
 
 ARROW = pa.schema(
     [
@@ -37,73 +35,11 @@ ARROW = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class ExtractSettings:
-    """What a task needs to know.
-
-    Attributes:
-        weights: the name that SparkFiles knows, or None.
-        whole: it is a whole model, and its score the only feature.
-    """
-
-    key: FeatureKey
-    weights: str | None
-    seed: int
-    batch: int
-    whole: bool = False
-
-    @property
-    def dimension(self) -> int:
-        """Length of a feature vector."""
-        return 1 if self.whole else dimension(self.key.backbone, self.key.pooling)
-
-
-# One network per Python worker process, kept between the tasks that the process runs.
-_networks: dict[ExtractSettings, Any] = {}
-
-
-def _network(settings: ExtractSettings, threads: int) -> Any:
-    """Return the compiled network: uint8 (batch, size, size, 3) to float32 (batch, dimension)."""
-    if settings in _networks:
-        return _networks[settings]
-    import os
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
-    with contextlib.suppress(RuntimeError):  # a worker that had another network before
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        for device in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(device, True)
-    path = None
-    if settings.weights is not None:
-        from pyspark import SparkFiles
-
-        path = Path(SparkFiles.get(settings.weights))
-        if file_sha256(path) != settings.key.weights:
-            raise TrainError("the weights that reached this node are not those that were sent")
-    size = settings.key.size
-    if settings.whole:
-        import keras
-
-        model = keras.models.load_model(path, compile=False)
-    else:
-        model = build_extractor(settings.key.backbone, settings.key.pooling, path, settings.seed)
-    _networks.clear()
-    _networks[settings] = tf.function(
-        lambda pixels: model(tf.cast(pixels, tf.float32), training=False),
-        input_signature=[tf.TensorSpec((settings.batch, size, size, 3), tf.uint8)],
-        autograph=False,
-    )
-    return _networks[settings]
-
-
 def _prepare(row: tuple[bytes, str, str], key: FeatureKey) -> Picture | str:
     content, checksum, declared = row
     try:
         check_checksum(content, checksum)
-        return decode(content, declared, key.size, key.fit)
+        return decode(content, declared, key.size, key.fit, key.variant)
     except Reject as reject:
         return str(reject)
 
@@ -130,7 +66,9 @@ def extract(
     context = TaskContext.get()
     threads = context.cpus() if context else 1
     task = int(context.partitionId()) if context else 0
+    restrict(context)
     size = settings.key.size
+    begun = time.monotonic()
     rows = (
         row
         for batch in batches
@@ -150,24 +88,25 @@ def extract(
             yield chunk
 
     def finish(chunk: list[Any]) -> pa.RecordBatch:
-        start = time.monotonic()
+        nonlocal begun
         prepared = [future.result() for _, future in chunk]
         good = [i for i, picture in enumerate(prepared) if not isinstance(picture, str)]
         features: list[Any] = [None] * len(chunk)
         if good:
-            network = _network(settings, threads)
-            start = time.monotonic()  # the first call builds the network
+            loading = time.monotonic()
+            extractor = network(settings, threads)
+            begun += time.monotonic() - loading  # once in the life of a worker: not its pace
             block = np.zeros((settings.batch, size, size, 3), np.uint8)
             for slot, i in enumerate(good):
                 block[slot] = prepared[i].pixels
-            values = np.asarray(network(block), dtype=np.float32)
+            values = np.asarray(extractor(block), dtype=np.float32)
             for slot, i in enumerate(good):
                 features[i] = values[slot]
         if counter is not None:
             counter.add(len(chunk))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         n = len(chunk)
-        spent = (time.monotonic() - start) / n
+        spent, begun = (time.monotonic() - begun) / n, time.monotonic()
         return pa.record_batch(
             [
                 pa.array([checksum for checksum, _ in chunk], pa.string()),

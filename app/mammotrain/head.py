@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mammotrain.backbones import build_extractor, find
+from mammotrain.backbones import build_extractor, find, put_block
 from mammotrain.errors import TrainError
 from mammotrain.loop import Floats, HeadOptions, Labels
 from mammotrain.metrics import accuracy, auc, cross_entropy
 
 Part = tuple[Floats, Labels]
+
+# Between the executors' probabilities and the saved model's: the coarser types have 8 and 11 bits.
+TOLERANCES = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 5e-3}
 
 
 def build_head(features: Floats, options: HeadOptions) -> Any:
@@ -78,6 +81,8 @@ def save_model(
     pooling: str,
     weights: Path | None,
     seed: int,
+    precision: str,
+    tail: Any = None,
     samples: npt.NDArray[np.uint8],
     sample_features: Floats,
 ) -> float | None:
@@ -93,6 +98,8 @@ def save_model(
         pooling: which features.
         weights: file of the backbone's weights, or None for a random one.
         seed: for the random one.
+        precision: of the network's arithmetic, one of `backbones.PRECISIONS`.
+        tail: of `backbones.build_tail`, trained; None where the backbone is as it came.
         samples: images, uint8 (n, size, size, 3); may be none.
         sample_features: their features (n, dimension).
 
@@ -100,11 +107,13 @@ def save_model(
         The largest difference of the samples' probabilities, or None without samples.
 
     Raises:
-        TrainError: they differ by more than 1e-4.
+        TrainError: they differ by more than TOLERANCES allow.
     """
     import keras
 
-    extractor = build_extractor(backbone, pooling, weights, seed)
+    extractor = build_extractor(backbone, pooling, weights, seed, precision)
+    if tail is not None:
+        put_block(extractor, tail)
     model = keras.Model(extractor.input, head(extractor.output), name="mammotrain")
     model.save(path)
     del extractor, model
@@ -116,7 +125,7 @@ def save_model(
     pixels = samples.reshape(-1, size, size, 3).astype(np.float32)
     whole = predict(loaded, pixels, batch=4)
     difference = float(np.abs(whole - predict(head, sample_features)).max())
-    if not difference <= 1e-4:
+    if not difference <= TOLERANCES[precision]:
         raise TrainError(
             f"the saved model disagrees with the features it was trained on by {difference:.2g}: "
             "the nodes differ in TensorFlow or in their weights"

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from mammotrain import session
 from mammotrain.cache import FeatureRows, read_features
-from mammotrain.features import ExtractSettings, compute_features
+from mammotrain.extractor import ExtractSettings
+from mammotrain.features import compute_features
 from mammotrain.results import node_figures
 
 

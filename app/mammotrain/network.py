@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mammotrain import arguments
-from mammotrain.backbones import BACKBONES, default_pooling, file_sha256, find, is_legacy_format
+from mammotrain.backbones import (
+    BACKBONES,
+    PRECISIONS,
+    default_pooling,
+    file_sha256,
+    find,
+    is_legacy_format,
+)
 from mammotrain.cache import FeatureKey
 from mammotrain.decode import FITS, PREPROCESSING_VERSION
 from mammotrain.errors import TrainError, UnusableInput
@@ -37,10 +44,10 @@ def add_options(new: argparse.ArgumentParser) -> None:
     group("--weights-sha256", type=arguments.sha256, metavar="HEX", help="refuse any other weights")
     group(
         "--pooling",
-        choices=("texture", "avg", "blocks"),
-        help="avg: average of the last map; blocks: averages and maxima of the last three blocks "
-        "(vgg16, vgg19); texture: their logarithms in blocks 3 and 4 (vgg16, vgg19). Default: "
-        "texture where there is one, else avg",
+        choices=("averages", "texture", "avg", "blocks"),
+        help="avg: average of the last map; blocks: averages and maxima of the last three blocks; "
+        "texture: their logarithms in blocks 3 and 4; averages: without the maxima (all but avg: "
+        "vgg16, vgg19). Default: averages where there are some, else avg",
     )
     group(
         "--fit",
@@ -48,6 +55,13 @@ def add_options(new: argparse.ArgumentParser) -> None:
         default="crop",
         help="squash: the whole picture becomes a square; crop: the breast alone does; pad: the "
         "breast alone, its proportions kept. Default: crop",
+    )
+    group(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="float32",
+        help="of the network's arithmetic. bfloat16 helps on processors with AVX512_BF16 or AMX "
+        "and on GPUs, float16 on GPUs; elsewhere both are slower. Default: float32",
     )
     group(
         "--batch-size",
@@ -120,4 +134,5 @@ def feature_key(options: argparse.Namespace, weights: Path | None) -> FeatureKey
         weights=file_sha256(weights) if weights else f"random:{options.seed}",
         preprocessing=PREPROCESSING_VERSION,
         fit=options.fit,
+        precision=options.precision,
     )

@@ -12,21 +12,21 @@ import numpy as np
 
 from mammotrain import report, session
 from mammotrain.averaging import averaging_epochs
-from mammotrain.cache import read_features
 from mammotrain.cases import Case, candidates, cases_of, pixels_of
 from mammotrain.cases import choose as choose_cases
 from mammotrain.checkpoint import Checkpoints, History, identity
-from mammotrain.dataset import LABELS, Image, Reject, check_usable, read_dataset
+from mammotrain.dataset import LABELS, Image, check_usable, read_dataset
 from mammotrain.description import describe, write_description
 from mammotrain.errors import TrainError
 from mammotrain.events import Progress
 from mammotrain.export import SAVED_MODEL, export_saved_model
-from mammotrain.features import ExtractSettings, compute_features, sample_pixels
+from mammotrain.extraction import features_of
 from mammotrain.head import Part, predict, save_model
 from mammotrain.loop import HeadOptions, head_options
 from mammotrain.model_card import as_markdown, judged_part, model_card
 from mammotrain.network import bring_weights, check_weights, feature_key
 from mammotrain.page import report_page
+from mammotrain.phases import second_phase
 from mammotrain.results import metrics_of, summary, timings_of
 from mammotrain.split import split
 from mammotrain.state import State
@@ -34,9 +34,6 @@ from mammotrain.storage import Storage
 from mammotrain.sync import sync_epochs
 from mammotrain.train import Epochs, local_epochs, train_head
 
-# Features are trained on in the driver's memory; beyond this they must not be collected there.
-MAX_FEATURE_BYTES = 2 * 1024**3
-SAMPLES = 4
 MEANINGLESS = "random backbone weights: timings are valid, predictions mean nothing"
 
 
@@ -60,17 +57,17 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
             with progress.stage("read"):
                 state = _read(spark, storage, options, progress, Path(scratch))
             with progress.stage("features", total=len(state.images)):
-                _features(spark, state)
+                features_of(spark, state)
             if options.pictures:
                 state.pixels = _pixels(spark, state)
             if options.strategy != "local":
-                with progress.stage("train", total=options.epochs):
+                with progress.stage("train", total=options.epochs + options.fine_tune):
                     parts, model, history = _train(state, storage, spark)
         finally:
             # The rest needs no executors: others may have them, and this machine their memory.
             session.stop(spark)
         if options.strategy == "local":
-            with progress.stage("train", total=options.epochs):
+            with progress.stage("train", total=options.epochs + options.fine_tune):
                 parts, model, history = _train(state, storage, None)
         with progress.stage("evaluate", total=len(parts)):
             metrics = metrics_of(state, parts, model)
@@ -109,77 +106,6 @@ def _read(
     return state
 
 
-def _features(spark: Any, state: State) -> None:
-    options, progress, total = state.options, state.progress, len(state.images)
-    if total * state.dimension * 4 > MAX_FEATURE_BYTES:
-        raise TrainError(
-            f"{total} images with {state.dimension} features do not fit the driver "
-            f"({MAX_FEATURE_BYTES >> 30} GiB at most): use --pooling avg or a smaller backbone"
-        )
-    root = state.root
-    wanted = _ids(spark, state.images)
-    known = read_features(spark, root, wanted, state.dimension)
-    state.vectors, state.warnings = known.vectors, known.warnings
-    missing = [image for image in state.images if image.sha256 not in state.vectors]
-    cached = total - len(missing)
-    workers = sum(state.executors.values())
-    progress.message(
-        "info", f"features: {cached} in the cache, {len(missing)} to compute on {workers} executors"
-    )
-    progress.advance("features", cached, total)
-    if missing:
-        name = state.weights.name if state.weights else None
-        begin = time.monotonic()
-        state.computed = compute_features(
-            spark,
-            state.dataset.frame,
-            _ids(spark, missing),
-            count=len(missing),
-            executors=workers,
-            settings=ExtractSettings(state.key, name, options.seed, options.batch_size),
-            root=root,
-            watch=lambda done: progress.advance("features", cached + done, total),
-        )
-        state.compute_seconds = time.monotonic() - begin
-        state.vectors.update(state.computed.vectors)
-        state.warnings.update(state.computed.warnings)
-        _settle(state, missing)
-        check_usable(state.images, state.rejects, state.parts)
-    state.samples, state.sample_ids = sample_pixels(
-        spark, state.dataset.frame, state.key, SAMPLES, {i.image_id for i in state.images}
-    )
-
-
-def _ids(spark: Any, images: list[Image]) -> Any:
-    import pyarrow as pa
-
-    return spark.createDataFrame(
-        pa.table(
-            {
-                "image_id": pa.array([image.image_id for image in images], pa.string()),
-                "sha256": pa.array([image.sha256 for image in images], pa.string()),
-            }
-        )
-    )
-
-
-def _settle(state: State, missing: list[Image]) -> None:
-    """Move the images that could not be decoded to the rejects; no image may just vanish."""
-    reasons = state.computed.rejects
-    lost = [i for i in missing if i.sha256 not in state.vectors and i.sha256 not in reasons]
-    if lost:
-        raise TrainError(
-            f"the features of {len(lost)} images are not in the cache although all tasks ended "
-            "well: check its storage"
-        )
-    for image in missing:
-        if image.sha256 in reasons:
-            state.rejects.append(Reject(image.image_id, reasons[image.sha256]))
-    state.images = [image for image in state.images if image.sha256 in state.vectors]
-    if reasons:
-        state.progress.message("warning", f"{len(reasons)} images could not be used: rejects.csv")
-
-
 def _pixels(spark: Any, state: State) -> dict[str, Any]:
     """Return the pixels of images of the judged part: those that the report may show."""
     parts = _split(state)
@@ -213,19 +139,23 @@ def _train(
     state: State, storage: Storage, spark: Any
 ) -> tuple[dict[str, list[Image]], Any, History]:
     options, progress = state.options, state.progress
+    total = options.epochs + options.fine_tune
     parts = _split(state)
     for name, images in parts.items():
         if len({image.label for image in images}) < 2:
             progress.warn(f"the {name} part has one class only: no AUC for it")
 
     def on_epoch(epoch: int, numbers: dict[str, float]) -> None:
-        progress.emit("epoch", "train", done=epoch, total=options.epochs, **numbers)
+        progress.emit("epoch", "train", done=epoch, total=total, **numbers)
         shown = " ".join(f"{name} {value:.3f}" for name, value in numbers.items())
-        progress.log(f"epoch {epoch}/{options.epochs}: {shown}")
+        progress.log(f"epoch {epoch}/{total}: {shown}")
+
+    def on_second(epoch: int, numbers: dict[str, float]) -> None:
+        on_epoch(options.epochs + epoch, numbers)
 
     head = head_options(options)
-    train = state.arrays(parts["train"])
-    name = identity(state.key.digest(), options.strategy, head, parts)
+    train = state.training_arrays(parts["train"])
+    name = identity(f"{state.key.digest()} {options.augment}", options.strategy, head, parts)
     checkpoints = Checkpoints(storage, f"{state.root}/_checkpoints", name)
     model, history, state.epoch = train_head(
         train,
@@ -235,6 +165,14 @@ def _train(
         epochs=_epochs(state, spark, train, head),
         checkpoints=checkpoints,
     )
+    if options.fine_tune:
+        tune = f"{name}-{options.fine_tune_rate}"
+        second = Checkpoints(storage, f"{state.root}/_checkpoints", tune)
+        progress.message("info", f"fine-tuning: {options.fine_tune} epochs")
+        state.tuner = second_phase(
+            state, parts, model, head, history=history, on_epoch=on_second, checkpoints=second
+        )
+        second.remove()
     checkpoints.remove()
     return parts, model, history
 
@@ -285,6 +223,8 @@ def _report(state: State, model: Any, history: History, metrics: dict[str, Any])
             pooling=options.pooling,
             weights=state.weights,
             seed=options.seed,
+            precision=options.precision,
+            tail=state.tuner.tail if state.tuner else None,
             samples=state.samples,
             sample_features=np.array(features, np.float32).reshape(-1, state.dimension),
         ),
@@ -296,6 +236,8 @@ def _report(state: State, model: Any, history: History, metrics: dict[str, Any])
     report.write_json(output / "metrics.json", metrics)
     report.write_json(output / "history.json", history)
     report.write_rejects(output / "rejects.csv", state.rejects)
+    if state.out_of_fold:
+        report.write_scores(output / "cross_validation.csv", state.out_of_fold)
     note = "" if metrics["meaningful"] else ". Random weights: means nothing"
     title = f"{options.backbone}, {metrics['data']['images']} images{note}"
     judged = metrics.get("validation", metrics["train"])

@@ -16,7 +16,7 @@ from mammotrain.cache import FeatureRows
 from mammotrain.description import Description, read_description
 from mammotrain.errors import TrainError, UnusableInput
 from mammotrain.events import Progress
-from mammotrain.features import ExtractSettings
+from mammotrain.extractor import ExtractSettings
 from mammotrain.inputs import Inputs, Item, read_data, read_folder
 from mammotrain.judged import metrics_of, summary
 from mammotrain.lookup import Looked, look_up

@@ -27,6 +27,16 @@ def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
         writer.writerows(sorted((reject.image_id, reject.reason) for reject in rejects))
 
 
+def write_scores(path: Path, rows: Sequence[tuple[str, int, int, float]]) -> None:
+    """Write `image_id,fold,label,score` of cross-validation, sorted by id."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("image_id", "fold", "label", "score"))
+        writer.writerows(
+            (name, fold, label, f"{score:.9g}") for name, fold, label, score in sorted(rows)
+        )
+
+
 def plot(
     path: Path,
     history: dict[str, list[float]],

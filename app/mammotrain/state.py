@@ -13,6 +13,7 @@ from mammotrain.backbones import dimension
 from mammotrain.cache import FeatureKey, FeatureRows
 from mammotrain.dataset import Dataset, Image, Reject
 from mammotrain.events import Progress
+from mammotrain.tune import Tuner
 
 
 @dataclass
@@ -29,13 +30,18 @@ class State:
         rejects: the others.
         executors: executors per node when the work began.
         vectors: features by checksum.
+        variants: features of the mirrored or cropped images by variant and checksum.
+        untuned: `vectors` before fine-tuning has replaced them; empty without it.
+        activations: what goes into the last block, flattened, by checksum; with --fine-tune.
         warnings: what had to be mended on an image, by checksum.
         computed: what this run computed itself.
         compute_seconds: how long that took, start of the workers included.
         samples: pixels of a few images, uint8 (n, size, size, 3), with their ids.
         sample_ids: see `samples`.
         pixels: of images that the report may show, by id; empty unless asked for.
+        tuner: the last block as it was trained, with --fine-tune.
         epoch: the epoch, from 1, that the head is of.
+        out_of_fold: of cross-validation: image id, fold from 1, label, score.
         skipped_partitions: of strategy `averaging`.
     """
 
@@ -48,19 +54,28 @@ class State:
     rejects: list[Reject]
     executors: dict[str, int] = field(default_factory=dict)
     vectors: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    variants: dict[str, dict[str, npt.NDArray[np.float32]]] = field(default_factory=dict)
+    untuned: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    activations: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     warnings: dict[str, list[str]] = field(default_factory=dict)
     computed: FeatureRows = field(default_factory=lambda: FeatureRows({}, {}, {}))
     compute_seconds: float = 0.0
     samples: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     sample_ids: list[str] = field(default_factory=list)
     pixels: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    tuner: Tuner | None = None
     epoch: int = 0
+    out_of_fold: list[tuple[str, int, int, float]] = field(default_factory=list)
     skipped_partitions: int = 0
 
     @property
     def root(self) -> str:
         """URI of this key's folder in the cache."""
-        return f"{self.options.features.rstrip('/')}/{self.key.digest()}"
+        return self.root_of(self.key)
+
+    def root_of(self, key: FeatureKey) -> str:
+        """Return the URI of a key's folder in the cache."""
+        return f"{self.options.features.rstrip('/')}/{key.digest()}"
 
     @property
     def dimension(self) -> int:
@@ -77,3 +92,14 @@ class State:
         """Return features (n, dimension) and labels (n,) of some images."""
         matrix = np.stack([self.vectors[image.sha256] for image in images])
         return matrix, np.array([image.label for image in images], dtype=np.int64)
+
+    def training_arrays(
+        self, images: list[Image]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Return `arrays` with a row more for each variant of each image."""
+        matrix, labels = self.arrays(images)
+        more = [
+            np.stack([vectors[image.sha256] for image in images])
+            for vectors in self.variants.values()
+        ]
+        return np.concatenate([matrix, *more]), np.tile(labels, 1 + len(more))

@@ -13,16 +13,18 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from mammotrain.errors import TrainError
+from mammotrain.gpus import assigned
 from mammotrain.head import Part
 from mammotrain.loop import Arrays, HeadOptions, Trainer
 from mammotrain.train import Epochs
@@ -78,7 +80,7 @@ def _task(
         addresses = context.allGather(f"{host}:{port}")
         # as late as possible: the rank takes the port over
     job = {**job, "rank": rank, "addresses": addresses}
-    with rank_process(job, data.value, state.value) as answer:
+    with rank_process(job, data.value, state.value, assigned(context)) as answer:
         context.barrier()
     if rank == 0:
         yield answer
@@ -104,8 +106,16 @@ def reserve(host: str, ports: Ports, rank: int) -> socket.socket:
 
 
 @contextmanager
-def rank_process(job: dict[str, Any], data: bytes, state: bytes) -> Iterator[bytes]:
+def rank_process(
+    job: dict[str, Any], data: bytes, state: bytes, gpus: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[bytes]:
     """Run a rank in a process of its own; it lives until the block ends.
+
+    Args:
+        job: what `rank.main` reads.
+        data: features and labels, packed.
+        state: values to begin with, packed.
+        gpus: environment of `gpus.assigned`.
 
     Yields:
         The values after each epoch, packed.
@@ -121,6 +131,7 @@ def rank_process(job: dict[str, Any], data: bytes, state: bytes) -> Iterator[byt
         task = {"type": "worker", "index": job["rank"]}
         environment = {
             **os.environ,
+            **gpus,
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "GRPC_VERBOSITY": "ERROR",

@@ -20,7 +20,8 @@ from mammotrain import report, session
 from mammotrain.description import Description
 from mammotrain.errors import TrainError, UnusableInput
 from mammotrain.events import Progress
-from mammotrain.features import ExtractSettings, extract
+from mammotrain.extractor import ExtractSettings
+from mammotrain.features import extract
 from mammotrain.inputs import MAX_BYTES, Item, file_columns
 from mammotrain.judged import metrics_of, summary
 from mammotrain.predict import RESEARCH, Model, bring_model, make_output, timings_of

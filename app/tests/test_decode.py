@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from mammotrain.decode import Reject, check_checksum, decode
+from mammotrain.decode import AUGMENTATIONS, Reject, check_checksum, decode
 from packing import encode, phantom
 from PIL import Image
 
@@ -94,3 +94,22 @@ def test_checksums():
         check_checksum(b"abd", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
     with pytest.raises(Reject, match="empty"):
         check_checksum(None, None)
+
+
+def test_variants_are_the_same_picture_seen_otherwise():
+    content = encode(PIXELS)
+    plain = decode(content, None, 32, "squash").pixels
+    assert np.array_equal(decode(content, None, 32, "squash", "flip").pixels, plain[:, ::-1])
+    for variant, rows, columns in (
+        ("tl", slice(0, 56), slice(0, 56)),
+        ("br", slice(8, 64), slice(8, 64)),
+    ):
+        part = decode(encode(PIXELS[rows, columns]), None, 32, "squash").pixels
+        assert np.array_equal(decode(content, None, 32, "squash", variant).pixels, part)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_every_variant_differs_from_every_other(fit):
+    names = ("plain", *AUGMENTATIONS["both"])
+    found = {decode(encode(PIXELS), None, 32, fit, name).pixels.tobytes() for name in names}
+    assert len(found) == len(names) == 6

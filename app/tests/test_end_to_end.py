@@ -202,10 +202,14 @@ def test_the_executors_train_too(first, strategy):
     assert not list(cache.rglob("*.npz"))  # checkpoints of trainings that have ended
 
 
-def test_new_images_cost_only_themselves(first):
+def test_new_images_cost_only_themselves(first, monkeypatch):
+    from mammotrain import cache as module
+
     folder, _, cache, _ = first
+    monkeypatch.setattr(module, "LARGE", 1000)  # the features come in pieces of about ten images
+    monkeypatch.setattr(module, "PIECE_BYTES", 10 * 1280 * 4)
     more = pack(folder / "more", rows(14))
-    extra = ("--pictures", "2", "--saved-model", "yes")
+    extra = ("--pictures", "2", "--saved-model", "yes", "--augment", "flips", "--folds", "2")
     code, _ = train(more, folder / "three", cache, "--test", "0.2", "--seed", "0", *extra)
     assert code == 0
     page = (folder / "three" / "report.html").read_text()
@@ -218,6 +222,12 @@ def test_new_images_cost_only_themselves(first):
     assert metrics["features"]["computed"] == 4
     assert metrics["features"]["cached"] == 24
     assert metrics["split"]["parts"] == ["train", "validation", "test"]
+    assert metrics["features"]["augment"] == "flips"
+    with (folder / "three" / "cross_validation.csv").open(newline="") as file:
+        judged = list(csv.DictReader(file))
+    assert len(judged) == metrics["cross_validation"]["images"] == 28
+    assert {line["fold"] for line in judged} == {"1", "2"}
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 2  # plain and mirrored
 
 
 @pytest.mark.parametrize(

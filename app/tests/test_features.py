@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 from mammotrain import features
 from mammotrain.cache import FeatureKey
-from mammotrain.features import ExtractSettings, extract, partitions
+from mammotrain.extractor import ExtractSettings
+from mammotrain.features import extract, partitions
 from packing import encode, phantom, row
 
 KEY = FeatureKey("vgg16", "avg", 32, "a" * 64, 1)
@@ -28,7 +29,7 @@ def calls(monkeypatch):
         seen.append(block.copy())
         return block.reshape(len(block), -1).mean(axis=1, keepdims=True) * np.ones((1, 3))
 
-    monkeypatch.setattr(features, "_network", lambda settings, threads: network)
+    monkeypatch.setattr(features, "network", lambda settings, threads: network)
     return seen
 
 
@@ -57,11 +58,18 @@ def test_every_digit_of_the_key_counts():
         "weights": "random:0",
         "preprocessing": 2,
         "fit": "pad",
+        "precision": "bfloat16",
+        "variant": "flip",
     }
     keys = {KEY.digest()} | {
         dataclasses.replace(KEY, **{name: value}).digest() for name, value in changes.items()
     }
     assert len(keys) == 1 + len(dataclasses.fields(FeatureKey))
+
+
+def test_a_field_that_came_later_leaves_older_caches_valid():
+    """The digest this key had when it had six fields."""
+    assert KEY.digest() == "f6b2d5d9a66394f5107d"
 
 
 @pytest.mark.parametrize("arrow", [1, 3, 16])

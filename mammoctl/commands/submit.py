@@ -106,7 +106,7 @@ def submit(
         str | None,
         typer.Option(
             "--pooling",
-            metavar="texture|avg|blocks",
+            metavar="averages|texture|avg|blocks",
             help="Pooling of features.",
             rich_help_panel=_TRAINING,
         ),
