@@ -17,11 +17,11 @@ demo: ## Lab up, provision, verify, train, results (DATA=folder WEIGHTS=file opt
 
 test: ## Everything that CI checks: lint, unit, application, lab (40 minutes at most)
 	@scripts/bootstrap dev
-	@scripts/run-tests lint unit app lab
+	@scripts/run-tests lint unit programs app lab
 
 test-all: ## make test, and what takes longer: every system, long faults (three hours)
 	@scripts/bootstrap dev
-	@scripts/run-tests lint unit app lab app-slow lab-slow
+	@scripts/run-tests lint unit programs app lab app-slow lab-slow
 
 test-unit: ## The unit tests alone (seconds, no root)
 	@scripts/bootstrap dev

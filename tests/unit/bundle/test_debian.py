@@ -19,6 +19,8 @@ from mammoctl.bundle.sources import Sources
 from mammoctl.bundle.store import Store
 from mammoctl.errors import BundleError, UsageError
 
+pytestmark = pytest.mark.programs
+
 TARGET = Target("3.11", "x86_64", ("cpu",), Sources(packages=("debian12",)))
 JAVA = "openjdk-17-jdk-headless"
 # name -> (version, what it needs)

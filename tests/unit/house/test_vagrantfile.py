@@ -16,6 +16,8 @@ import pytest
 
 from mammoctl import inventory
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).resolve().parents[3]
 PREFIX = "MAMMOCTL_VAGRANT_"
 

@@ -6,6 +6,8 @@ import pytest
 from mammoctl import inventory
 from mammoctl.errors import InventoryError
 
+pytestmark = pytest.mark.programs
+
 HOSTS = """
 all:
   hosts:

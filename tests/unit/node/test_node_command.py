@@ -19,6 +19,8 @@ from mammoctl.init import keys
 from mammoctl.init.keys import HostKey
 from mammoctl.node import join, leave
 
+pytestmark = pytest.mark.programs
+
 HOSTS = """\
 # our ward
 all:

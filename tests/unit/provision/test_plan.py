@@ -9,12 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from mammoctl import plan
 from mammoctl.ansible import events
 from mammoctl.ansible.events import Change
 from mammoctl.ansible.runner import PlaybookResult
+
+pytestmark = pytest.mark.programs
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAY = """\

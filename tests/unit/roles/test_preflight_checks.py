@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).resolve().parents[3]
 GOOD = {
     "distribution": "debian", "version": "12", "pretty": "Debian 12", "arch": "x86_64",

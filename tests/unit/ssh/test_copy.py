@@ -9,6 +9,8 @@ import pytest
 from mammoctl.errors import UsageError
 from mammoctl.ssh.copy import Place, place
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.mark.parametrize(
     ("text", "meant"),

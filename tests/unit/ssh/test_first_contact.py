@@ -15,6 +15,8 @@ from mammoctl.errors import ConnectionFailed, UsageError
 from mammoctl.init import keys
 from mammoctl.init.draft import Draft, Login
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def draft(home, server, tmp_path):

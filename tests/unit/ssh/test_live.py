@@ -14,6 +14,8 @@ import pytest
 from mammoctl.errors import ConnectionFailed, UsageError
 from mammoctl.ssh import Nodes, live, session
 
+pytestmark = pytest.mark.programs
+
 NAMES = ["ward1", "ward2", "ward3"]
 
 

@@ -14,6 +14,8 @@ from mammoctl import lock
 from mammoctl.errors import ConnectionFailed, RemoteError, UsageError
 from mammoctl.ssh import Nodes
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture(autouse=True)
 def file(tmp_path, monkeypatch, sudo):

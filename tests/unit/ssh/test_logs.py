@@ -13,6 +13,8 @@ from mammoctl import logs
 from mammoctl.errors import ConnectionFailed, UsageError
 from mammoctl.ssh import Nodes, live
 
+pytestmark = pytest.mark.programs
+
 UNITS = ("spark-worker.service",)
 
 

@@ -16,6 +16,8 @@ from mammoctl.errors import ConnectionFailed, RemoteError
 from mammoctl.inventory import Host
 from mammoctl.ssh import Nodes
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def nodes(cluster):

@@ -19,6 +19,8 @@ from mammoctl.cli import app
 from mammoctl.errors import RemoteError
 from mammoctl.inventory import Cluster, Host
 
+pytestmark = pytest.mark.programs
+
 RECORD = clusters.parse(
     json.dumps(
         {
