@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,7 +114,18 @@ def recorded(key: str | None = None) -> list[Bundle]:
             f"there is no bundle {key}" if key else "there is no bundle yet",
             hint=f"there are: {keys}" if keys else "mammoctl bundle create",
         )
-    return [from_json(path) for path in chosen]
+    if key:
+        return [from_json(path) for path in chosen]
+    return list(_readable(chosen))
+
+
+def _readable(paths: Sequence[Path]) -> Iterator[Bundle]:
+    """Yield the bundles of the records; one of another version hides none of the others."""
+    for path in paths:
+        try:
+            yield from_json(path)
+        except UsageError as exc:
+            console.warn(exc.message)
 
 
 def _collect(

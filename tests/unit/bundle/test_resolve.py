@@ -293,3 +293,16 @@ def test_debian_packages_are_a_part_of_their_releases_and_of_the_key(
     assert again.key == bundle.key and internet.asked == before
     anew = ensure_bundle(target, progress=False, store=store, update_packages=True)
     assert anew.key != bundle.key and len(internet.asked) == len(before) + 2
+
+
+def test_a_record_that_cannot_be_read_hides_no_other(
+    store: Store, internet: Internet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = _make(store, "cpu")
+    other = bundle.path.parent.with_name("f" * 16) / "bundle.json"
+    other.parent.mkdir()
+    other.write_text(json.dumps({"schema": 99}))
+    assert resolve.recorded() == [bundle]
+    assert "f" * 16 in capsys.readouterr().err.replace("\n", "")
+    with pytest.raises(UsageError, match="cannot read"):
+        resolve.recorded("f" * 16)
