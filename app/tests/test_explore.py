@@ -105,6 +105,7 @@ def explore(data, cache, output, *more):
 
 
 @pytest.mark.spark
+@pytest.mark.slow
 def test_tables_and_clusters(local_spark, tmp_path):
     data = described()
     draw = np.random.default_rng(0)

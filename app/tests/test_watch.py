@@ -66,6 +66,7 @@ def test_what_belongs_together(capsys):
 
 
 @pytest.mark.spark
+@pytest.mark.slow
 def test_new_files_only_and_the_same_scores_as_a_batch(judge, tmp_path):
     from mammotrain.predict_cli import main
 
@@ -114,6 +115,7 @@ def test_new_files_only_and_the_same_scores_as_a_batch(judge, tmp_path):
 
 
 @pytest.mark.spark
+@pytest.mark.slow
 def test_a_kill_in_the_middle_costs_no_file_and_doubles_none(judge, tmp_path):
     names = [put(tmp_path / "in", number) for number in range(6)]
     output = tmp_path / "killed"
