@@ -33,6 +33,7 @@ def test_what_was_sent_is_there(cli: Cli, pushed: str) -> None:
     assert "kept: good" in cli("data", "verify", "-i", LAB, rc=None).stdout
 
 
+@pytest.mark.slow
 def test_damage_is_found_and_mended_by_a_new_push(
     cli: Cli, pushed: str, synthetic: Path, node: Any
 ) -> None:
@@ -46,6 +47,7 @@ def test_damage_is_found_and_mended_by_a_new_push(
     cli("data", "verify", pushed, "-i", LAB)
 
 
+@pytest.mark.slow
 def test_two_pushes_of_one_name(cli: Cli, provisioned: Provisioning, synthetic: Path) -> None:
     """One of two at once is refused, and what the other brings is whole."""
     process = cli.start("data", "push", str(synthetic), "--name", "twice", "-i", LAB)
@@ -86,6 +88,7 @@ def test_names_on_tab(cli: Cli, pushed: str) -> None:
     assert "latest" in offered(f"mammoctl jobs show -i {LAB} ")
 
 
+@pytest.mark.slow
 def test_a_data_set_in_use_is_not_removed(cli: Cli, pushed: str, node: Any) -> None:
     job = cli(
         *("submit", "-i", LAB, "--data", pushed, "--weights", "none", "--detach"),

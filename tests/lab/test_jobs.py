@@ -108,6 +108,7 @@ def test_a_script_with_its_modules_arguments_and_settings(
     assert "deep/total.json" in document["files"]
 
 
+@pytest.mark.slow
 def test_a_package_and_the_program_s_own_exit_code(
     cli: Cli, provisioned: Provisioning, programs: Path
 ) -> None:
@@ -130,6 +131,7 @@ def test_wrong_use_starts_nothing(cli: Cli, provisioned: Provisioning, programs:
     assert len(cli("jobs", "list", "-i", LAB, "--json").json()["jobs"]) == before
 
 
+@pytest.mark.slow
 def test_a_job_that_does_not_fit_waits_and_says_for_what(
     cli: Cli, provisioned: Provisioning, programs: Path
 ) -> None:
@@ -153,6 +155,7 @@ def test_a_job_that_does_not_fit_waits_and_says_for_what(
     assert state["started_at"] - state["queued_at"] > 3
 
 
+@pytest.mark.slow
 def test_two_small_jobs_run_beside_each_other(
     cli: Cli, provisioned: Provisioning, programs: Path
 ) -> None:
@@ -176,6 +179,7 @@ def test_a_waiting_job_can_be_killed(cli: Cli, provisioned: Provisioning, progra
     assert "started_at" not in state
 
 
+@pytest.mark.slow
 def test_following_a_log_survives_the_connection(
     cli: Cli, provisioned: Provisioning, programs: Path, node: Any
 ) -> None:
@@ -193,6 +197,7 @@ def test_following_a_log_survives_the_connection(
     assert f"job {job} is succeeded" in stderr
 
 
+@pytest.mark.slow
 def test_an_address_and_a_command_are_told(
     cli: Cli, provisioned: Provisioning, programs: Path, node: Any, tmp_path: Path
 ) -> None:
@@ -231,6 +236,7 @@ def test_an_address_and_a_command_are_told(
     assert node(MASTER, f"stat -c %a {JOBS}/{job}/notify.json") == "600"
 
 
+@pytest.mark.slow
 def test_a_training_that_was_lost_goes_on_from_its_checkpoint(
     cli: Cli, provisioned: Provisioning, synthetic: Path, node: Any
 ) -> None:

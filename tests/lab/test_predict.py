@@ -13,7 +13,7 @@ import pytest
 
 from .conftest import LAB, NODES, Cli, Finished, Provisioning, wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 MASTER = NODES[0]
 HDFS = "HADOOP_USER_NAME=spark /opt/mammoctl/bin/hdfs dfs"
