@@ -25,10 +25,14 @@ _KEYRINGS = Path("/usr/share/keyrings")
 # What of this machine's own configuration holds here, too: how to reach the archives.
 _KEPT = re.compile(r'Acquire::(https?|Retries|Queue-Mode)\b.* "[^"]*";')
 _DISTRIBUTIONS = {
-    "debian": ("http://deb.debian.org/debian", "http://deb.debian.org/debian-security", "main"),
+    "debian": (
+        "http://ftp.debian.org/debian",
+        "http://security.debian.org/debian-security",
+        "main",
+    ),
     "ubuntu": (
-        "http://archive.ubuntu.com/ubuntu",
-        "http://security.ubuntu.com/ubuntu",
+        "http://mirrors.edge.kernel.org/ubuntu",
+        "http://mirrors.edge.kernel.org/ubuntu",
         "main universe",
     ),
 }

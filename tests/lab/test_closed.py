@@ -70,7 +70,7 @@ def test_what_would_leave_is_counted(site: Site) -> None:
     """Without this the counters could be blind."""
     before = site.outside
     for command in (
-        "getent hosts deb.debian.org",
+        "getent hosts debian.org",
         "timeout 3 bash -c 'exec 3<>/dev/tcp/198.51.100.7/80'",
         "bash -c 'echo time > /dev/udp/198.51.100.7/123'",
         f"timeout 3 bash -c 'exec 3<>/dev/tcp/{SUBNET[:-4]}1/22'",

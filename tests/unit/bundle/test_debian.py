@@ -243,7 +243,7 @@ def test_sources_of_each_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines == [
         "deb [signed-by=/k.gpg] https://m/d trixie main",
         "deb [signed-by=/k.gpg] https://m/d trixie-updates main",
-        "deb [signed-by=/k.gpg] http://deb.debian.org/debian-security trixie-security main",
+        "deb [signed-by=/k.gpg] http://security.debian.org/debian-security trixie-security main",
     ]
     ports = apt.sources("ubuntu24.04", "aarch64", {}, key).splitlines()
     assert all("ports.ubuntu.com" in line and "main universe" in line for line in ports)
