@@ -2,7 +2,8 @@
 
 It has an own root, state and lists, and no package counts as installed there: what it resolves is
 complete for the barest host. The archive's signatures are checked here, with the keys of the
-release's distribution. Proxies and retries are those that this machine's apt is configured with.
+release's distribution. Archives that no option names, proxies and retries are those that this machine's apt
+is configured with.
 """
 
 from __future__ import annotations
@@ -24,19 +25,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _KEYRINGS = Path("/usr/share/keyrings")
 # What of this machine's own configuration holds here, too: how to reach the archives.
 _KEPT = re.compile(r'Acquire::(https?|Retries|Queue-Mode)\b.* "[^"]*";')
-_DISTRIBUTIONS = {
-    "debian": (
-        "http://ftp.debian.org/debian",
-        "http://security.debian.org/debian-security",
-        "main",
-    ),
-    "ubuntu": (
-        "http://mirrors.edge.kernel.org/ubuntu",
-        "http://mirrors.edge.kernel.org/ubuntu",
-        "main universe",
-    ),
-}
-_PORTS = "http://ports.ubuntu.com/ubuntu-ports"
+_COMPONENTS = {"debian": "main", "ubuntu": "main universe"}
 
 
 @dataclass(frozen=True)
@@ -93,24 +82,55 @@ def mirrors(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def sources(release: str, arch: str, given: Mapping[str, str], keyring: Path) -> str:
+def configured(targets: str) -> dict[str, str]:
+    """Return archive -> address out of what ``apt-get indextargets`` says of this machine (pure).
+
+    Args:
+        targets: a line for each index: the address of its archive.
+    """
+    found: dict[str, str] = {}
+    for line in targets.splitlines():
+        address = line.strip().rstrip("/")
+        name = address.rpartition("/")[2].replace("ubuntu-ports", "ubuntu")
+        if name in ("debian", "debian-security", "ubuntu"):
+            found.setdefault(name, address)
+    return found
+
+
+def _own() -> dict[str, str]:
+    argv = ["apt-get", "indextargets", "--format", "$(REPO_URI)"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return configured(done.stdout)
+
+
+def sources(release: str, given: Mapping[str, str], keyring: Path) -> str:
     """Return apt's source list for a release: its packages, updates and security updates.
 
     Args:
         release: such as ``debian12``.
-        arch: as ``uname -m`` says.
-        given: archive -> address of a mirror; the public ones otherwise.
+        given: archive -> address. Ubuntu's archives carry the security updates, too.
         keyring: the keys that the archive is signed with.
+
+    Raises:
+        UsageError: an archive that is needed has no address.
     """
     distribution = release.rstrip("0123456789.")
     suite = versions.load()["releases"][release]["suite"]
-    main, security, components = _DISTRIBUTIONS[distribution]
-    if distribution == "ubuntu" and arch != "x86_64":
-        main = security = _PORTS
-    main = given.get(distribution, main)
-    security = given.get(f"{distribution}-security", security)
+    main = given.get(distribution)
+    security = given.get(f"{distribution}-security", main if distribution == "ubuntu" else None)
+    lacking = [
+        name
+        for name, where in ((distribution, main), (f"{distribution}-security", security))
+        if where is None
+    ]
+    if lacking:
+        raise UsageError(
+            f"this machine's apt has no source for {' and '.join(lacking)}, which {release} needs",
+            hint="name them: " + " ".join(f"--mirror {name}=URL" for name in lacking),
+        )
     places = [(main, suite), (main, f"{suite}-updates"), (security, f"{suite}-security")]
     start = f"deb [signed-by={keyring}]"
+    components = _COMPONENTS[distribution]
     return "".join(f"{start} {where} {which} {components}\n" for where, which in places)
 
 
@@ -155,7 +175,7 @@ class Apt:
         folder: where it works; it holds the lists and what is downloaded.
         release: such as ``debian12``.
         arch: as ``uname -m`` says.
-        given: archive -> address of a mirror.
+        given: archive -> address; the others are those of this machine's own apt.
         runner: runs apt.
     """
 
@@ -173,7 +193,7 @@ class Apt:
             (folder / "etc/apt" / name).mkdir(parents=True)
         (folder / "var/lib/dpkg/status").touch()
         (folder / "etc/apt/sources.list").write_text(
-            sources(release, arch, given, keyring(release))
+            sources(release, {**_own(), **given}, keyring(release))
         )
         debian = ARCHITECTURES[arch]
         self._config.write_text(

@@ -237,17 +237,30 @@ def test_releases_and_mirrors_as_they_are_written() -> None:
             apt.mirrors([wrong])
 
 
-def test_sources_of_each_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_of_each_distribution() -> None:
     key = Path("/k.gpg")
-    lines = apt.sources("debian13", "x86_64", {"debian": "https://m/d"}, key).splitlines()
-    assert lines == [
+    given = {"debian": "https://m/d", "debian-security": "https://m/s", "ubuntu": "https://m/u"}
+    assert apt.sources("debian13", given, key).splitlines() == [
         "deb [signed-by=/k.gpg] https://m/d trixie main",
         "deb [signed-by=/k.gpg] https://m/d trixie-updates main",
-        "deb [signed-by=/k.gpg] http://security.debian.org/debian-security trixie-security main",
+        "deb [signed-by=/k.gpg] https://m/s trixie-security main",
     ]
-    ports = apt.sources("ubuntu24.04", "aarch64", {}, key).splitlines()
-    assert all("ports.ubuntu.com" in line and "main universe" in line for line in ports)
-    assert len(ports) == 3
+    assert apt.sources("ubuntu24.04", given, key).splitlines()[2] == (
+        "deb [signed-by=/k.gpg] https://m/u noble-security main universe"
+    )
+    with pytest.raises(UsageError, match="no source for debian-security") as caught:
+        apt.sources("debian12", {"debian": "https://m/d"}, key)
+    assert caught.value.hint == "name them: --mirror debian-security=URL"
+
+
+def test_archives_that_nobody_names_are_those_of_this_machine() -> None:
+    said = "http://m/debian/\nhttp://m/debian/\nhttp://m/debian-security/\nhttps://other/repo/\n"
+    assert apt.configured(said) == {
+        "debian": "http://m/debian",
+        "debian-security": "http://m/debian-security",
+    }
+    assert apt.configured("http://p/ubuntu-ports/\n") == {"ubuntu": "http://p/ubuntu-ports"}
+    assert apt.configured("") == {}
 
 
 def test_the_roles_say_which_packages_they_need() -> None:
