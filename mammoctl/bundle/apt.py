@@ -2,8 +2,8 @@
 
 It has an own root, state and lists, and no package counts as installed there: what it resolves is
 complete for the barest host. The archive's signatures are checked here, with the keys of the
-release's distribution. Archives that no option names, proxies and retries are those that this machine's apt
-is configured with.
+release's distribution. Archives that no option names, proxies and retries are those that this
+machine's apt is configured with.
 """
 
 from __future__ import annotations
