@@ -9,7 +9,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from mammoctl.errors import MammoctlError, RemoteError, UsageError
 from mammoctl.status.node import UNITS
 
 if TYPE_CHECKING:
-    from mammoctl.ssh import Nodes
+    from mammoctl.ssh import Nodes, live
 
 PRIORITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 _FIELDS = "MESSAGE,UNIT,_SYSTEMD_UNIT,PRIORITY"
@@ -179,8 +179,8 @@ def follow(
     *,
     after: Iterable[Line] = (),
     on_trouble: Callable[[str], None] = lambda _: None,
-) -> Iterator[Line]:
-    """Yield what comes from now on, for ever, in the order of time as far as clocks agree.
+) -> Generator[Line]:
+    """Yield what comes from now on, in the order of time as far as clocks agree, until closed.
 
     A connection that breaks is made again, and nothing is lost meanwhile.
 
@@ -191,14 +191,23 @@ def follow(
         after: what `read` has returned; only later ones are yielded.
         on_trouble: is told when a node is lost and when it is back.
     """
+    from mammoctl.ssh import live
+
     cursors = {line.node: line.cursor for line in after}
+    running = live.Running()
     heard: queue.SimpleQueue[Line | str] = queue.SimpleQueue()
     for name in names:
         thread = threading.Thread(
-            target=_listen, args=(nodes, name, question, cursors.get(name, ""), heard), daemon=True
+            target=_listen,
+            args=(nodes, name, question, cursors.get(name, ""), heard),
+            kwargs={"running": running},
+            daemon=True,
         )
         thread.start()
-    yield from _ordered(heard, on_trouble)
+    try:
+        yield from _ordered(heard, on_trouble)
+    finally:
+        running.end()
 
 
 def _ordered(
@@ -226,9 +235,10 @@ def _listen(
     cursor: str,
     heard: queue.SimpleQueue[Line | str],
     *,
+    running: live.Running,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Pass on a node's entries, over as many connections as it takes; does not return."""
+    """Pass on a node's entries, over as many connections as it takes, until they are ended."""
     from mammoctl.ssh import live
 
     began, pause, lost = time.monotonic(), 1.0, False
@@ -244,7 +254,11 @@ def _listen(
 
     while True:
         argv = question.argv(follow=True, cursor=cursor)
-        out = live.run(nodes, [name], argv, sudo=True, heard=line, keep=False)[name]
+        out = live.run(nodes, [name], argv, sudo=True, heard=line, keep=False, running=running)[
+            name
+        ]
+        if running.over:
+            return
         if not lost:
             why = out.message if isinstance(out, MammoctlError) else "journalctl ended there"
             heard.put(f"{name}: {why}; connecting again")

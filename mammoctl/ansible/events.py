@@ -127,7 +127,8 @@ class Run:
         failures: every failure that was not ignored, with those that a rescue handled later
         (see `lasting_failures`).
         warnings: (host, text) of what roles warned of.
-        groups: seconds per role (or play, outside roles), in order of first appearance.
+        groups: seconds per role (or play, outside roles), in order of first appearance; without
+        those of which nothing but the check of their arguments ran.
         current: the task that runs now.
         last: what came of the current task on each host that has reported.
     """
@@ -203,8 +204,9 @@ class Run:
         self._tasks[event.task] = task
         if task.group != self.current.group or not self._group_began:
             self._close_group(event.time)
-            self._group_began = event.time
-            self.groups.setdefault(task.group, 0.0)
+            if not data.get("preliminary"):
+                self._group_began = event.time
+                self.groups.setdefault(task.group, 0.0)
         self.current = task
         self.last.clear()
 

@@ -51,8 +51,9 @@ class PlainLines:
         kind, run = event.kind, self.run
         if kind == "task_start" and run.current.group != self.group:
             self._end(event.time)
-            self.group, self.began, self.changes = run.current.group, event.time, 0
-            self.say(f"{self.group}:")
+            if not event.data.get("preliminary"):
+                self.group, self.began, self.changes = run.current.group, event.time, 0
+                self.say(f"{self.group}:")
         elif kind == "changed":
             self.changes += 1
             self.say(f"  changed: [{event.host}] {run.task(event).name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -86,10 +86,9 @@ def logs(
         for error in failed.values():
             console.error(error)
         if follow:
-            with suppress(KeyboardInterrupt):  # the ordinary end
-                for line in journals.follow(
-                    reached, names, question, after=found, on_trouble=console.warn
-                ):
+            coming = journals.follow(reached, names, question, after=found, on_trouble=console.warn)
+            with suppress(KeyboardInterrupt), closing(coming):  # the ordinary end
+                for line in coming:
                     show(line)
             return
     if not found and not failed:

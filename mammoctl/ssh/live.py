@@ -59,6 +59,39 @@ class Overdue(MammoctlError):
     """A command took longer than it was given."""
 
 
+class Running:
+    """The commands that run now; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._over = False
+
+    @property
+    def over(self) -> bool:
+        """Whether they have been ended, and none begins any more."""
+        return self._over
+
+    def end(self) -> None:
+        """End the commands that run, and let none begin."""
+        with self._lock:
+            self._over = True
+            for process in self._processes:
+                process.terminate()
+
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        """Take a command in; it is ended at once when that has been asked for."""
+        with self._lock:
+            self._processes.add(process)
+            if self._over:
+                process.terminate()
+
+    def remove(self, process: subprocess.Popen[bytes]) -> None:
+        """Forget a command that has ended."""
+        with self._lock:
+            self._processes.discard(process)
+
+
 def run(
     nodes: Nodes,
     names: Sequence[str],
@@ -68,6 +101,7 @@ def run(
     timeout: float | None = None,
     heard: Heard | None = None,
     keep: bool = True,
+    running: Running | None = None,
 ) -> dict[str, Ended | MammoctlError]:
     """Run a command on several nodes at once and return how it ended on each.
 
@@ -81,15 +115,17 @@ def run(
         timeout: seconds that it may take on a node, with the connection; None for no limit.
         heard: is told every line as it comes, never two at once.
         keep: collect what is said for the outcomes.
+        running: by which another thread can end the commands.
     """
+    running = running or Running()
     with tempfile.TemporaryDirectory(prefix="mammoctl-") as folder:
         argv = while_connected(command)
-        fan = _Fan(nodes, argv, sudo, timeout, heard, keep, Path(folder))
+        fan = _Fan(nodes, argv, sudo, timeout, heard, keep, Path(folder), running)
         with ThreadPoolExecutor(max_workers=min(len(names), AT_ONCE)) as pool:
             try:
                 outcomes = list(pool.map(fan.outcome, names))
             except BaseException:
-                fan.end()  # or the pool would wait for the commands
+                running.end()  # or the pool would wait for the commands
                 raise
     return dict(zip(names, outcomes, strict=True))
 
@@ -103,9 +139,8 @@ class _Fan:
     heard: Heard | None
     keep: bool
     folder: Path
+    running: Running
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _running: set[subprocess.Popen[bytes]] = field(default_factory=set)
-    _over: bool = False
 
     def outcome(self, name: str) -> Ended | MammoctlError:
         """Run the command on one node and return what came of it."""
@@ -147,28 +182,20 @@ class _Fan:
             raise failures.sudo_refused(node, self.nodes.login(node), why)
         return Ended(128 - rc if rc < 0 else rc, stdout, stderr, time.monotonic() - began)
 
-    def end(self) -> None:
-        """End the commands that run, and let none begin."""
-        self._over = True
-        for process in list(self._running):
-            process.terminate()
-
     @contextmanager
     def _started(self, argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-        if self._over:
+        if self.running.over:
             raise MammoctlError("interrupted before it began")
         pipe = subprocess.PIPE
         # In a session of its own Ctrl-C does not reach it: it is ended by us, and then on the node.
         with subprocess.Popen(
             argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
         ) as process:
-            self._running.add(process)
-            if self._over:
-                process.terminate()
+            self.running.add(process)
             try:
                 yield process
             finally:
-                self._running.discard(process)
+                self.running.remove(process)
                 if process.poll() is None:
                     process.terminate()
                 if process.stdin:

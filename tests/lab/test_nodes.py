@@ -18,7 +18,7 @@ from .conftest import LAB, NODES, Cli, _find_address
 
 pytestmark = pytest.mark.lab
 
-TWELVE, TWELVE_S = "mmtwelve", 2.0
+TWELVE = "mmtwelve"
 PORTS = (2201, 2202, 2203)
 
 
@@ -82,13 +82,11 @@ def twelve(cli: Cli, lab: str, inventory: Path, node: Any) -> Iterator[str]:
         node(name, "cat /run/sshd-*.pid | xargs -r kill")
 
 
-def test_exec_on_twelve_nodes_is_fast(cli: Cli, twelve: str) -> None:
-    took = []
-    for _ in range(3):
-        done = cli("exec", "-i", twelve, "--json", "--", "true")
-        assert len(done.json()["nodes"]) == 12
-        took.append(done.seconds)
-    assert min(took) < TWELVE_S, took
+def test_exec_on_twelve_nodes(cli: Cli, twelve: str) -> None:
+    done = cli("exec", "-i", twelve, "--json", "--", "hostname").json()
+    assert [node["stdout"] for node in done["nodes"]] == [
+        f"{name}\n" for name in NODES for _ in (22, *PORTS)
+    ]
 
 
 def test_ssh(cli: Cli, lab: str) -> None:
@@ -120,7 +118,7 @@ def test_cp_there_and_back(cli: Cli, lab: str, node: Any, tmp_path: Path) -> Non
 
 
 def test_logs_of_all_nodes_in_order(cli: Cli, provisioned: object) -> None:
-    out = cli("logs", "-i", LAB, "-n", "200", "--json").stdout
+    out = cli("logs", "-i", LAB, "--since", "-1h", "--json").stdout
     entries = [json.loads(line) for line in out.splitlines()]
     assert {entry["node"] for entry in entries} == set(NODES)
     assert [entry["time"] for entry in entries] == sorted(entry["time"] for entry in entries)

@@ -89,6 +89,8 @@ class CallbackModule(CallbackBase):
             role=role.get_name() if role else "",
             path=task.get_path() or "",
             handler=handler,
+            # Ansible checks a role's arguments whatever tags say: that alone is no run of the role.
+            preliminary=str(task.action).rpartition(".")[2] == "validate_argument_spec",
         )
 
     def v2_runner_on_start(self, host, task):

@@ -63,6 +63,19 @@ def test_seconds_per_role_cover_the_run(recorded):
     assert sum(run.groups.values()) == pytest.approx(run.seconds, abs=0.1)
 
 
+def test_a_role_whose_arguments_alone_were_checked_did_not_run():
+    run, said = events.Run(), []
+    plain = PlainLines(run, said.append)
+    for at, (role, preliminary) in enumerate([("java", True), ("spark", True), ("spark", False)]):
+        data = {"name": "x", "role": role, "preliminary": preliminary}
+        event = events.Event("task_start", 10.0 + at, "", str(at), data)
+        run.add(event)
+        plain.show(event)
+    run.add(events.Event("stats", 14.0, "", "", {"hosts": {}}))
+    assert run.groups == {"spark": 2.0}
+    assert said == ["spark:"]
+
+
 def test_hidden_values_stay_hidden(recorded):
     assert not any("topsecret" in str(event) for event in recorded)
     hidden = [e for e in recorded if e.kind == "item" and "no_log" in str(e.data)]

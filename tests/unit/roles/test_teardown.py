@@ -19,7 +19,7 @@ def teardown(plugin):
 
 
 def test_jobs_that_run_are_stopped_with_the_services() -> None:
-    variables = yaml.safe_load((PLAYBOOKS / "group_vars/all/teardown.yml").read_text())
+    variables = yaml.safe_load((PLAYBOOKS / "vars/teardown.yml").read_text())
     running = ["mammoctl-job-train-1.service", "application by hand", "mammoctl-job-x.service"]
     templar = Templar(DataLoader(), variables={"teardown_seen": {"running": running}})
     found = templar.template(trust_as_template(variables["teardown_jobs"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,19 @@ def test_ctrl_c_ends_the_command_on_the_nodes(nodes, tmp_path):
     pids = [int(path.name) for path in tmp_path.glob("[0-9]*")]
     assert len(pids) == len(NAMES)
     assert all(gone(pid) for pid in pids)
+
+
+def test_another_thread_can_end_the_commands(nodes):
+    running = live.Running()
+
+    def heard(_name, _is_error, _line):
+        threading.Timer(0.1, running.end).start()
+
+    began = time.monotonic()
+    live.run(nodes, ["ward1"], "echo up; sleep 60", heard=heard, running=running)
+    assert time.monotonic() - began < 30
+    late = live.run(nodes, ["ward1"], ["true"], running=running)["ward1"]
+    assert "interrupted" in late.message
 
 
 def test_exec_marks_each_line_and_returns_the_worst_code(command, tmp_path):

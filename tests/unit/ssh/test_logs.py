@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -166,7 +167,9 @@ def test_a_node_that_is_lost_and_comes_back_is_told_once(monkeypatch):
 
     monkeypatch.setattr(live, "run", run)
     with pytest.raises(Enough):
-        logs._listen(None, "n1", logs.Question(UNITS), "", heard, sleep=pauses.append)
+        logs._listen(
+            None, "n1", logs.Question(UNITS), "", heard, running=live.Running(), sleep=pauses.append
+        )
     said = [heard.get_nowait() for _ in range(3)]
     assert said[0] == "n1: gone; connecting again"
     assert said[1].message == "here"
@@ -185,7 +188,9 @@ def test_what_came_while_a_silent_node_was_lost_is_asked_for(monkeypatch):
 
     monkeypatch.setattr(live, "run", run)
     with pytest.raises(InterruptedError):
-        logs._listen(None, "n1", logs.Question(UNITS, 0), "", queue.SimpleQueue(), sleep=id)
+        heard: queue.SimpleQueue = queue.SimpleQueue()
+        question = logs.Question(UNITS, 0)
+        logs._listen(None, "n1", question, "", heard, running=live.Running(), sleep=id)
     assert "--lines=0" in asked[0]
     assert {"--since=-1s", "--no-tail"} < set(asked[1])
 
@@ -198,3 +203,26 @@ def test_lines_that_come_late_are_put_in_order():
     timer.start()
     lines = logs._ordered(heard, print)
     assert [next(lines).message for _ in range(3)] == ["0.5", "1.0", "2.0"]
+
+
+def test_following_ends_its_commands_when_it_is_no_longer_wanted(monkeypatch):
+    begun, left = threading.Event(), []
+
+    def run(_nodes, _names, _argv, *, heard, running, **_options):
+        heard("n1", False, entry(5, "here"))
+        begun.set()
+        while not running.over:
+            time.sleep(0.01)
+        left.append(threading.current_thread())
+        return {"n1": ConnectionFailed("ended")}
+
+    monkeypatch.setattr(live, "run", run)
+    lines = logs.follow(None, ["n1"], logs.Question(UNITS))
+    assert next(lines).message == "here"
+    lines.close()
+    begun.wait()
+    deadline = time.monotonic() + 5
+    while not left and time.monotonic() < deadline:
+        time.sleep(0.01)
+    left[0].join(timeout=5)
+    assert not left[0].is_alive()
