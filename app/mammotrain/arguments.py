@@ -1,9 +1,12 @@
-"""Values on the command line: what each kind of option may be."""
+"""What values on the command line may be, and the options that all commands have."""
 
 from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
+
+from mammotrain import __version__
 
 
 def fraction(text: str) -> float:
@@ -75,3 +78,16 @@ def sha256(text: str) -> str:
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         raise argparse.ArgumentTypeError("64 hexadecimal digits")
     return text.lower()
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add where a command leaves what it made and what it says meanwhile."""
+    add = parser.add_argument
+    add("--output", required=True, type=Path, metavar="DIR", help="local folder of the results")
+    add("--publish", metavar="URI", help="copy the results there as well")
+    add("--progress", type=Path, metavar="FILE", help="append progress as JSON lines")
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Add ``--version``."""
+    parser.add_argument("--version", action="version", version=f"mammotrain {__version__}")

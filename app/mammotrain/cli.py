@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
-from mammotrain import __version__, arguments, network
+from mammotrain import arguments, network
 from mammotrain.backbones import find
 from mammotrain.decode import AUGMENTATIONS
 from mammotrain.entry import run
@@ -42,9 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add = new.add_argument
     add("--data", required=True, metavar="URI", help="folder of the packed data set (Parquet)")
     add("--features", required=True, metavar="URI", help="folder of the feature cache")
-    add("--output", required=True, type=Path, metavar="DIR", help="local folder of the results")
-    add("--publish", metavar="URI", help="copy the results there as well")
-    add("--progress", type=Path, metavar="FILE", help="append progress as JSON lines")
+    arguments.add_results(new)
     network.add_options(new)
     group = new.add_argument_group("training").add_argument
     group("--epochs", type=arguments.count, default=10, metavar="N", help="default: 10")
@@ -165,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
         default="no",
         help="write saved_model.zip beside model.keras: a SavedModel of TensorFlow. Default: no",
     )
-    add("--version", action="version", version=f"mammotrain {__version__}")
+    arguments.add_version(new)
     return new
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from mammotrain import __version__, arguments, network
+from mammotrain import arguments, network
 from mammotrain.entry import run
 from mammotrain.events import Progress
 
@@ -28,9 +27,7 @@ def parser() -> argparse.ArgumentParser:
     add = new.add_argument
     add("--data", required=True, metavar="URI", help="packed data set (Parquet), labels or not")
     add("--features", required=True, metavar="URI", help="folder of the feature cache")
-    add("--output", required=True, type=Path, metavar="DIR", help="local folder of the results")
-    add("--publish", metavar="URI", help="copy the results there as well")
-    add("--progress", type=Path, metavar="FILE", help="append progress as JSON lines")
+    arguments.add_results(new)
     network.add_options(new)
     add(
         "--clusters",
@@ -40,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         help="try 2 to N clusters and take the number with the best silhouette. Default: 8",
     )
     add("--seed", type=int, default=0, metavar="N", help="of everything random. Default: 0")
-    add("--version", action="version", version=f"mammotrain {__version__}")
+    arguments.add_version(new)
     return new
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from mammotrain import __version__, arguments
+from mammotrain import arguments
 from mammotrain.entry import run
 from mammotrain.events import Progress
 
@@ -42,9 +41,7 @@ def parser() -> argparse.ArgumentParser:
     what("--data", metavar="URI", help="packed data set (Parquet); labels are not needed")
     what("--folder", metavar="URI", help="folder of image files, such as a DICOM tree")
     add("--cache", metavar="URI", help="folder of scores that are known already")
-    add("--output", required=True, type=Path, metavar="DIR", help="local folder of the results")
-    add("--publish", metavar="URI", help="copy the results there as well")
-    add("--progress", type=Path, metavar="FILE", help="append progress as JSON lines")
+    arguments.add_results(new)
     add(
         "--file-names",
         action="store_true",
@@ -94,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="of --watch: at most; what a stop may have to do again. Default: 64",
     )
-    add("--version", action="version", version=f"mammotrain {__version__}")
+    arguments.add_version(new)
     return new
 
 

@@ -7,51 +7,30 @@ from typing import Annotated
 
 import typer
 
-from mammoctl import completion
+from mammoctl.commands import job_options
+from mammoctl.commands.job_options import Detach, Name, Notify, ResultsDir
 from mammoctl.commands.options import Inventory, Json
-from mammoctl.commands.submit import Notify, ResultsDir, carry_out
+from mammoctl.commands.submit import carry_out
 
 
 def explore(
     *,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="NAME",
-            help="Data set. Default: the only one.",
-            autocompletion=completion.data,
-        ),
-    ] = None,
+    data: Annotated[str | None, job_options.data()] = None,
     clusters: Annotated[
         int, typer.Option("--clusters", min=2, help="Try 2 to this many clusters.")
     ] = 8,
-    backbone: Annotated[
-        str, typer.Option("--backbone", help="Frozen network that makes the features.")
-    ] = "vgg16",
+    backbone: Annotated[str, job_options.backbone()] = "vgg16",
     weights: Annotated[
         str,
-        typer.Option(
-            "--weights",
-            metavar="imagenet|none|PATH",
-            help="Its pretrained weights. With none, the clusters mean nothing.",
-        ),
+        job_options.weights("Its pretrained weights. With none, the clusters mean nothing."),
     ] = "imagenet",
-    weights_sha256: Annotated[
-        str | None, typer.Option("--weights-sha256", metavar="HEX", help="Refuse any others.")
-    ] = None,
-    pooling: Annotated[
-        str | None,
-        typer.Option("--pooling", metavar="texture|avg|blocks", help="Pooling of features."),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
-    name: Annotated[str, typer.Option("--name", help="First part of the job's id.")] = "explore",
+    weights_sha256: Annotated[str | None, job_options.weights_sha256()] = None,
+    pooling: Annotated[str | None, job_options.pooling("averages|texture|avg|blocks")] = None,
+    seed: Annotated[int, job_options.seed()] = 0,
+    name: Name = "explore",
     results: ResultsDir = Path("results"),
     inventory: Inventory = None,
-    detach: Annotated[
-        bool,
-        typer.Option("--detach/--wait", "-d", help="Print the job's id, or wait for its end."),
-    ] = False,
+    detach: Detach = False,
     notify: Notify = None,
     as_json: Json = False,
 ) -> None:

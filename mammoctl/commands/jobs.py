@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mammoctl import completion
+from mammoctl.commands.job_options import ResultsDir
 from mammoctl.commands.options import Inventory, Json, Yes, again
-from mammoctl.commands.submit import ResultsDir
 
 if TYPE_CHECKING:
     from mammoctl.jobs.watch import Outcome

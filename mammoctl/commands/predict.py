@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mammoctl import completion
+from mammoctl.commands import job_options
+from mammoctl.commands.job_options import Detach, Name, Notify, ResultsDir
 from mammoctl.commands.options import Inventory, Json
-from mammoctl.commands.submit import Notify, ResultsDir, carry_out
+from mammoctl.commands.submit import carry_out
 
 if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
@@ -19,15 +21,7 @@ if TYPE_CHECKING:
 
 def predict(
     *,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="NAME",
-            help="Data set. Default: the only one.",
-            autocompletion=completion.data,
-        ),
-    ] = None,
+    data: Annotated[str | None, job_options.data()] = None,
     folder: Annotated[
         str | None,
         typer.Option(
@@ -56,7 +50,7 @@ def predict(
     once: Annotated[
         bool, typer.Option("--once", help="Of --watch: what is new there now, then end.")
     ] = False,
-    name: Annotated[str, typer.Option("--name", help="First part of the job's id.")] = "predict",
+    name: Name = "predict",
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Images at once through the model.")
     ] = 8,
@@ -65,10 +59,7 @@ def predict(
     ] = 0,
     results: ResultsDir = Path("results"),
     inventory: Inventory = None,
-    detach: Annotated[
-        bool,
-        typer.Option("--detach/--wait", "-d", help="Print the job's id, or wait for its end."),
-    ] = False,
+    detach: Detach = False,
     notify: Notify = None,
     as_json: Json = False,
 ) -> None:

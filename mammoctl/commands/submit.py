@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mammoctl import completion
+from mammoctl.commands import job_options
+from mammoctl.commands.job_options import Detach, Notify, ResultsDir
 from mammoctl.commands.options import Inventory, Json, again
 
 if TYPE_CHECKING:
@@ -19,19 +20,6 @@ if TYPE_CHECKING:
     from mammoctl.ssh import Nodes
 
     Prepared = tuple[Job, Shipment | None]
-
-ResultsDir = Annotated[
-    Path, typer.Option("--results", metavar="DIR", help="Where the folder of the job is put.")
-]
-Notify = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--notify",
-        metavar="COMMAND|URL|MAIL",
-        help="Told when the job ends: a command here; an address, by the master. May be repeated.",
-        show_default=False,
-    ),
-]
 
 _TRAINING = "The training"
 _SPARK = "Spark, as for spark-submit"
@@ -58,58 +46,23 @@ def submit(
             "--name", help="First part of the job's id. Default: train, or the program's name."
         ),
     ] = None,
-    detach: Annotated[
-        bool,
-        typer.Option("--detach/--wait", "-d", help="Print the job's id, or wait for its end."),
-    ] = False,
+    detach: Detach = False,
     notify: Notify = None,
     results: ResultsDir = Path("results"),
     inventory: Inventory = None,
     as_json: Json = False,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="NAME",
-            help="Data set. Default: the only one.",
-            rich_help_panel=_TRAINING,
-            autocompletion=completion.data,
-        ),
-    ] = None,
-    backbone: Annotated[
-        str,
-        typer.Option(
-            "--backbone",
-            help="Frozen network that makes the features.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = "vgg16",
+    data: Annotated[str | None, job_options.data(_TRAINING)] = None,
+    backbone: Annotated[str, job_options.backbone(_TRAINING)] = "vgg16",
     weights: Annotated[
         str,
-        typer.Option(
-            "--weights",
-            metavar="imagenet|none|PATH",
-            help="Its pretrained weights, without the top. With none, predictions mean nothing.",
-            rich_help_panel=_TRAINING,
+        job_options.weights(
+            "Its pretrained weights, without the top. With none, predictions mean nothing.",
+            _TRAINING,
         ),
     ] = "imagenet",
-    weights_sha256: Annotated[
-        str | None,
-        typer.Option(
-            "--weights-sha256",
-            metavar="HEX",
-            help="Refuse any others.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
+    weights_sha256: Annotated[str | None, job_options.weights_sha256(_TRAINING)] = None,
     pooling: Annotated[
-        str | None,
-        typer.Option(
-            "--pooling",
-            metavar="averages|texture|avg|blocks",
-            help="Pooling of features.",
-            rich_help_panel=_TRAINING,
-        ),
+        str | None, job_options.pooling("averages|texture|avg|blocks", _TRAINING)
     ] = None,
     epochs: Annotated[
         int,
@@ -117,9 +70,7 @@ def submit(
             "--epochs", min=1, help="Passes over the features.", rich_help_panel=_TRAINING
         ),
     ] = 10,
-    seed: Annotated[
-        int, typer.Option("--seed", help="Of everything random.", rich_help_panel=_TRAINING)
-    ] = 0,
+    seed: Annotated[int, job_options.seed(_TRAINING)] = 0,
     batch_size: Annotated[
         int,
         typer.Option(
