@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl.commands.browser import has_browser, wait
 from mammoctl.commands.options import Inventory
 
 if TYPE_CHECKING:
@@ -77,18 +75,14 @@ def ui(
             else:
                 rows = [(page.title, page.node, url, told) for page, url, told in shown]
                 console.table("", ("page", "node", "address", ""), rows)
-            if browser and not as_json and _has_browser():
+            if browser and not as_json and has_browser():
                 import webbrowser
 
                 webbrowser.open(urls[0])
             console.note("open until Ctrl-C")
             with suppress(KeyboardInterrupt):  # the ordinary end
-                _wait()
+                wait()
             console.note("closed")
-
-
-def _wait() -> None:
-    threading.Event().wait()
 
 
 def _found(nodes: Nodes, record: ClusterFile) -> list[Page]:
@@ -105,12 +99,6 @@ def _found(nodes: Nodes, record: ClusterFile) -> list[Page]:
         console.warn(exc.message)
         return found
     return [found[0], *applications(nodes, record, running), *found[1:]]
-
-
-def _has_browser() -> bool:
-    """Tell whether a browser with a window can be opened; one in the terminal would take it."""
-    windows = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    return sys.platform == "darwin" or any(os.environ.get(name) for name in windows)
 
 
 def register(app: typer.Typer) -> None:

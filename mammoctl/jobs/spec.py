@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from mammoctl.cluster import ClusterFile
+from mammoctl.jobs import driver
 from mammoctl.jobs.job import SYSTEM_PYTHON, Job, Program, memory_mb
 from mammoctl.jobs.package import AGENT
 
@@ -169,18 +169,8 @@ def submit_argv(deployment: ClusterFile, job: Job) -> list[str]:
 
 def environment(deployment: ClusterFile, spec: Job) -> dict[str, str]:
     """Return the environment of the driver."""
-    return {
-        "HADOOP_CONF_DIR": "/etc/hadoop",
-        "HOME": f"{spec.folder}/home",
-        "JAVA_HOME": deployment.java_home,
-        "LANG": "C.UTF-8",
-        "PYSPARK_DRIVER_PYTHON": deployment.python,
-        "PYSPARK_PYTHON": deployment.python,
-        "PYTHONUNBUFFERED": "1",
-        "SPARK_CONF_DIR": "/etc/spark",
-        "SPARK_HOME": deployment.spark_home,
-        **spec.program(deployment).environment,
-    }
+    own = spec.program(deployment).environment
+    return {**driver.environment(deployment, f"{spec.folder}/home"), **own}
 
 
 def unit_properties(deployment: ClusterFile, spec: Job) -> dict[str, str]:
@@ -194,28 +184,9 @@ def unit_properties(deployment: ClusterFile, spec: Job) -> dict[str, str]:
         "StandardError": f"append:{spec.folder}/job.log",
         "KillMode": "mixed",
         "TimeoutStopSec": "20",
-        # the driver shares the master with services that must outlive it
-        "MemoryMax": "75%",
         "OOMPolicy": "stop",
-        "OOMScoreAdjust": "500",
-        "UMask": "0027",
-        "NoNewPrivileges": "yes",
-        "PrivateTmp": "yes",
-        "ProtectHome": "yes",
-        "ProtectSystem": "strict",
-        "ProtectControlGroups": "yes",
-        "ProtectKernelModules": "yes",
-        "ProtectKernelTunables": "yes",
-        "RestrictSUIDSGID": "yes",
-        "LockPersonality": "yes",
-        "ReadWritePaths": " ".join([spec.folder, f"-{spec.scratch}", *_local_storage(deployment)]),
+        **driver.sandbox(deployment, spec.folder, spec.scratch),
     }
-
-
-def _local_storage(deployment: ClusterFile) -> list[str]:
-    """Return the storage's folder where the driver writes to it as to any other folder."""
-    parts = urlsplit(deployment.storage.uri)
-    return [] if deployment.storage.kind == "hdfs" else [f"-{parts.path}"]
 
 
 def unit_argv(deployment: ClusterFile, spec: Job) -> list[str]:

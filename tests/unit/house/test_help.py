@@ -18,6 +18,7 @@ from mammoctl.cli import app
         "stop",
         "restart",
         "ui",
+        "notebook",
         "exec",
         "ssh",
         "cp",

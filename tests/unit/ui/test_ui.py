@@ -235,7 +235,7 @@ def test_the_command(upstream, monkeypatch):
     monkeypatch.setattr("mammoctl.inventory.load", lambda _selector: nodes.cluster)
     monkeypatch.setattr("mammoctl.ssh.Nodes", lambda _cluster: nodes)
     monkeypatch.setattr("mammoctl.cluster.read", lambda _nodes: RECORD)
-    monkeypatch.setattr("mammoctl.commands.ui._wait", lambda: None)
+    monkeypatch.setattr("mammoctl.commands.ui.wait", lambda: None)
     done = CliRunner().invoke(app, ["ui", "--json"])
     assert done.exit_code == 0, done.output
     value = json.loads(done.stdout)
