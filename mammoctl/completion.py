@@ -24,6 +24,7 @@ from mammoctl import paths
 Kind = Literal["hosts", "jobs", "data"]
 
 FRESH_S = 60.0
+GROUPS = ("all", "spark_master", "spark_workers")
 PATIENCE_S = 5.0
 
 
@@ -37,6 +38,17 @@ def inventories(incomplete: str) -> list[str]:
 def hosts(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the hosts of the cluster that the command line names."""
     return _matching("hosts", ctx, incomplete)
+
+
+def targets(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer hosts and the groups that every cluster has, where several hosts may be meant."""
+    groups = [name for name in GROUPS if name.startswith(incomplete)]
+    return [*hosts(ctx, incomplete), *groups]
+
+
+def places(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer ``HOST:`` for the begin of a path on a host; the shell itself offers files."""
+    return [] if ":" in incomplete else [f"{name}:" for name in targets(ctx, incomplete)]
 
 
 def jobs(ctx: typer.Context, incomplete: str) -> list[str]:

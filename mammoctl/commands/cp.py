@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl import completion
 from mammoctl.commands.options import Inventory
 
 if TYPE_CHECKING:
@@ -21,12 +22,20 @@ if TYPE_CHECKING:
 
 
 def cp(
-    source: Annotated[list[str], typer.Argument(metavar="SOURCE", help="[NODE:]PATH, or several.")],
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="[NODE:]PATH, or several.",
+            autocompletion=completion.places,
+        ),
+    ],
     target: Annotated[
         str,
         typer.Argument(
             metavar="TARGET",
             help="[NODE:]PATH. NODE may be a pattern or a group (all, spark_workers).",
+            autocompletion=completion.places,
         ),
     ],
     *,

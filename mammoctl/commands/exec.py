@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl import completion
 from mammoctl.commands.options import Inventory
 from mammoctl.commands.words import Split, behind, command
 
@@ -23,6 +24,7 @@ Chosen = Annotated[
     typer.Argument(
         metavar="NODE",
         help="Names, patterns such as 'ward*', or groups such as spark_workers. By default all.",
+        autocompletion=completion.targets,
     ),
 ]
 

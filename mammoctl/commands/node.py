@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl import completion
 from mammoctl.commands.options import Inventory, Json, Yes, again
 
 if TYPE_CHECKING:
@@ -93,7 +94,10 @@ def add(
 
 @app.command()
 def remove(
-    node: Annotated[str, typer.Argument(metavar="NODE", help="The worker.")],
+    node: Annotated[
+        str,
+        typer.Argument(metavar="NODE", help="The worker.", autocompletion=completion.hosts),
+    ],
     *,
     inventory: Inventory = None,
     wait: Annotated[

@@ -32,6 +32,7 @@ Limit = Annotated[
         "-l",
         metavar="NODE",
         help="Change only these; names, patterns, groups; may be repeated. All are looked at.",
+        autocompletion=completion.targets,
     ),
 ]
 BundleGiven = Annotated[

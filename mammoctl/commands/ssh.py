@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mammoctl import completion
 from mammoctl.commands.options import Inventory
 from mammoctl.commands.words import Split, behind, command
 
@@ -13,7 +14,10 @@ from mammoctl.commands.words import Split, behind, command
 def ssh(
     ctx: typer.Context,
     node: Annotated[
-        str | None, typer.Argument(metavar="NODE", help="By default the master.")
+        str | None,
+        typer.Argument(
+            metavar="NODE", help="By default the master.", autocompletion=completion.hosts
+        ),
     ] = None,
     *,
     inventory: Inventory = None,

@@ -106,3 +106,9 @@ def test_the_shell_gets_names_through_the_command_line(ward: Path) -> None:
     program = Path(sys.executable).parent / "mammoctl"
     done = subprocess.run([program], env=env, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["screening"], done.stderr
+
+
+def test_hosts_and_groups_where_several_may_be_meant(ward: Path, asked: list[list[str]]) -> None:
+    assert completion.targets(context(), "s") == ["screening", "spark_master", "spark_workers"]
+    assert completion.places(context(), "p") == ["pilot:"]
+    assert completion.places(context(), "pilot:/et") == []
