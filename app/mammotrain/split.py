@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mammotrain.dataset import Image
 from mammotrain.errors import LeakError, UnusableInput
@@ -11,9 +11,31 @@ from mammotrain.errors import LeakError, UnusableInput
 PARTS = ("train", "validation", "test")
 
 
-def rank(seed: int, patient: str) -> str:
-    """Return a patient's place in the order of `seed`: looks random, is always the same."""
-    return hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()
+def in_order(images: Iterable[Image], seed: int) -> list[str]:
+    """Return patients in an order that looks random, and is the same wherever the images are.
+
+    A patient's place follows from the seed and the smallest checksum of the patient's files:
+    pseudonyms of the same patient differ from cluster to cluster.
+    """
+    mark: dict[str, str] = {}
+    for image in images:
+        mark[image.patient_id] = min(mark.get(image.patient_id, image.sha256), image.sha256)
+
+    def place(patient: str) -> tuple[str, str]:
+        return hashlib.sha256(f"{seed}:{mark[patient]}".encode()).hexdigest(), patient
+
+    return sorted(mark, key=place)
+
+
+def _strata(images: Sequence[Image], seed: int) -> tuple[list[str], list[str]]:
+    """Return the patients with a malignant image and those without, each as `in_order`."""
+    ill = {image.patient_id for image in images if image.label == 1}
+    order = in_order(images, seed)
+    return [one for one in order if one in ill], [one for one in order if one not in ill]
+
+
+def _sorted(images: Iterable[Image]) -> list[Image]:
+    return sorted(images, key=lambda image: (image.sha256, image.image_id))
 
 
 def split(
@@ -22,9 +44,9 @@ def split(
     """Split images by patient.
 
     Patients are taken in two strata, those with a malignant image and those without, each ordered
-    by `rank`. Each part other than `train` takes its share of a stratum, rounded, at least one
-    patient where the stratum has enough for every part. The result depends on the patients and the
-    seed alone: neither on the order of the rows nor on the number of machines.
+    as by `in_order`. Each part other than `train` takes its share of a stratum, rounded, at least
+    one patient where the stratum has enough for every part. The result depends on the files, the
+    patients and the seed alone: neither on the order of the rows nor on the cluster.
 
     Args:
         images: usable images.
@@ -32,17 +54,14 @@ def split(
         seed: another seed, another split.
 
     Returns:
-        Images of each part that is not left out, sorted by image id.
+        Images of each part that is not left out, sorted by checksum.
 
     Raises:
         UnusableInput: a part would be empty, or training would see one class only.
     """
     wanted = [part for part in PARTS if part == "train" or fractions.get(part, 0) > 0]
-    ill = {image.patient_id for image in images if image.label == 1}
-    everyone = {image.patient_id for image in images}
     part_of: dict[str, str] = {}
-    for stratum in (ill, everyone - ill):
-        order = sorted(stratum, key=lambda patient: (rank(seed, patient), patient))
+    for order in _strata(images, seed):
         start = 0
         for part in wanted[1:]:
             share = round(fractions[part] * len(order))
@@ -54,7 +73,7 @@ def split(
         for patient in order[start:]:
             part_of[patient] = "train"
     result: dict[str, list[Image]] = {part: [] for part in wanted}
-    for image in sorted(images, key=lambda image: image.image_id):
+    for image in _sorted(images):
         result[part_of[image.patient_id]].append(image)
     check_split(result)
     return result
@@ -63,23 +82,20 @@ def split(
 def folds(images: Sequence[Image], count: int, seed: int) -> list[list[Image]]:
     """Cut images into parts of about equal numbers of patients, for cross-validation.
 
-    Patients of both strata (see `split`) are dealt out in the order of `rank`.
+    Patients of both strata (see `split`) are dealt out as `in_order`.
 
     Raises:
         UnusableInput: a stratum has fewer patients than there are parts.
     """
-    ill = {image.patient_id for image in images if image.label == 1}
-    everyone = {image.patient_id for image in images}
     fold_of: dict[str, int] = {}
-    for stratum, name in ((ill, "with"), (everyone - ill, "without")):
-        if len(stratum) < count:
+    for order, name in zip(_strata(images, seed), ("with", "without"), strict=True):
+        if len(order) < count:
             raise UnusableInput(
-                f"{len(stratum)} patients {name} a malignant image cannot be cut into {count} "
+                f"{len(order)} patients {name} a malignant image cannot be cut into {count} "
                 "folds: use fewer --folds"
             )
-        order = sorted(stratum, key=lambda patient: (rank(seed, patient), patient))
         fold_of.update({patient: place % count for place, patient in enumerate(order)})
-    ordered = sorted(images, key=lambda image: image.image_id)
+    ordered = _sorted(images)
     return [[i for i in ordered if fold_of[i.patient_id] == number] for number in range(count)]
 
 

@@ -1,3 +1,6 @@
+import hashlib
+from dataclasses import replace
+
 import pytest
 from mammotrain.dataset import Image, Row, check_usable, sort_out
 from mammotrain.errors import LeakError, UnusableInput
@@ -34,6 +37,23 @@ def test_the_shares_hold_in_each_class():
 def test_the_split_depends_on_the_seed_and_not_on_the_order():
     assert split(IMAGES, FRACTIONS, 0) == split(IMAGES[::-1], FRACTIONS, 0)
     assert split(IMAGES, FRACTIONS, 0) != split(IMAGES, FRACTIONS, 1)
+
+
+def test_the_split_is_the_same_under_other_pseudonyms():
+    def files(images):
+        return {name: [image.sha256 for image in part] for name, part in images.items()}
+
+    def renamed(name):
+        return hashlib.sha256(name.encode()).hexdigest()
+
+    elsewhere = [
+        replace(image, image_id=renamed(image.image_id), patient_id=renamed(image.patient_id))
+        for image in IMAGES
+    ]
+    assert files(split(elsewhere, FRACTIONS, 0)) == files(split(IMAGES, FRACTIONS, 0))
+    assert files(dict(enumerate(folds(elsewhere, 5, 0)))) == files(
+        dict(enumerate(folds(IMAGES, 5, 0)))
+    )
 
 
 def test_parts_can_be_left_out():

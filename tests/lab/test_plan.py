@@ -106,6 +106,7 @@ def test_a_lock_does_not_outlive_its_command_and_can_be_ended(
     cli("provision", "-i", LAB, "--json")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_broken_off_goes_on_where_it_stopped(cli: Cli, provisioned: object) -> None:
     process = cli.start("provision", "-i", LAB, *OTHER)
     try:

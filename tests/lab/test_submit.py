@@ -227,6 +227,7 @@ def test_interrupted_watching_leaves_the_job_alone(
     assert done.json()["job"]["state"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_killed_worker_costs_time_and_nothing_else(
     cli: Cli, pushed: dict[str, Any], node: Any
 ) -> None:
@@ -255,6 +256,7 @@ def test_kill(cli: Cli, pushed: dict[str, Any], node: Any) -> None:
     assert node(MASTER, "pgrep -u spark -f spark-submi[t]", rc=None) == ""
 
 
+@pytest.mark.slow
 def test_job_of_a_restarted_master_is_lost(cli: Cli, pushed: dict[str, Any], node: Any) -> None:
     job = start_job(cli)
     in_features(cli, node, job)
