@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from mammoctl import become, paths
+from mammoctl import become, paths, redaction
 from mammoctl.ansible import events
 from mammoctl.ansible.hints import hint_for
 from mammoctl.errors import Interrupted, MammoctlError, PlaybookFailed
@@ -188,7 +188,8 @@ def run_playbook(
     began = time.monotonic()
     log = _new_log(name, cluster)
     with renderer(run, title or name, cluster) as show, log.open("ab") as output:
-        output.write(f"$ {shlex.join(line)}\n".encode())
+        # What the user gave with -e may hold a password.
+        output.write(f"$ {redaction.Redactor().text(shlex.join(line))}\n".encode())
         output.flush()
         with _process(line, cluster, output) as (process, stream):
             for raw in stream:

@@ -137,6 +137,17 @@ def test_a_run(cluster, fake, logs, capsys):
     assert told["changed"] == [{"host": "lab1", "task": "spark : Write", "path": "/x/main.yml:3"}]
 
 
+def test_the_head_of_a_log_has_no_password(cluster, fake, logs, monkeypatch):
+    fake('send("stats", hosts={})')
+    plain = runner.argv
+    given = ["-e", "db_password=x7secret", "-e", '{"token": "x7secret", "a": 1}']
+    monkeypatch.setattr(runner, "argv", lambda *a, **k: [*plain(*a, **k), *given])
+    head = run(cluster).log.read_text().splitlines()[0]
+    assert "x7secret" not in head
+    assert head.startswith("$ ")
+    assert '"a": 1' in head
+
+
 def test_a_failure_tells_everything(cluster, fake, recorded):
     lines = (Path(__file__).parent / "streams" / "failed.jsonl").read_text()
     fake(f"os.write(fd, {lines.encode()!r}); sys.exit(2)")

@@ -23,6 +23,7 @@ from mammoctl.cli import app
         "ssh",
         "cp",
         "logs",
+        "support-bundle",
         "plan",
         "provision",
         "unlock",

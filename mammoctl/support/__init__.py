@@ -1,0 +1,1 @@
+"""What whoever helps needs to see of a cluster, in one archive without secrets."""
