@@ -46,8 +46,9 @@ lint: ## ruff, mypy, yamllint, ansible-lint
 format: ## Format the Python code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-docs: ## Make the tables of docs/roles.md and docs/security.md from the roles
+docs: ## Make the tables of docs/roles.md, docs/security.md and docs/commands.md
 	@$(BIN)/python scripts/role-docs
+	@$(BIN)/python scripts/command-docs
 
 lock: ## Resolve every dependency anew
 	@scripts/lock-control
