@@ -9,10 +9,11 @@ from __future__ import annotations
 import ipaddress
 import re
 
+# A machine or cluster that is called like this stays: it says nothing, and the word is everywhere.
 _GENERIC = frozenset({
     "spark", "master", "worker", "workers", "hdfs", "hadoop", "node", "nodes", "cluster", "lab",
     "local", "data", "job", "jobs", "history", "namenode", "datanode", "mammoctl", "debian",
-    "ubuntu", "server", "host", "gpu", "cpu", "test", "main", "ssh", "root",
+    "ubuntu", "server", "host", "gpu", "cpu", "test", "main", "ssh", "root", "linux",
 })  # fmt: skip
 # Accounts that every machine may have say nothing about anybody.
 _ACCOUNTS = frozenset({
@@ -40,18 +41,19 @@ class Pseudonyms:
     """Replaces names in texts; new ones get a pseudonym when they are met.
 
     Attributes:
-        given: name -> pseudonym, of everything that was replaced or can be.
+        given: name -> pseudonym, of the names that were told beforehand.
     """
 
     def __init__(self) -> None:
         self.given: dict[str, str] = {}
+        self._met: dict[str, str] = {}  # by their form, which finds them again
         self._count: dict[str, int] = {}
         self._pattern: re.Pattern[str] | None = None
 
     def add(self, name: str, pseudonym: str) -> None:
         """Give a name a pseudonym; the first one given counts."""
         text = name.strip().strip(".").lower()
-        if text and not _is_everybodys(text):
+        if text and text not in _GENERIC and not _is_everybodys(text):
             self.given.setdefault(text, pseudonym)
             self._pattern = None
 
@@ -74,10 +76,10 @@ class Pseudonyms:
 
     def text(self, text: str) -> str:
         """Return the text with pseudonyms for all names that are known or have a known form."""
-        text = _MAIL.sub(lambda m: self._met(m[0], "mail"), text)
+        text = _MAIL.sub(lambda m: self._meet(m[0], "mail"), text)
         text = self._known(_URL.sub(self._url, text))
         text = _LOGIN.sub(lambda m: f"{self._person(m['user'])}@{self._machine(m['host'])}", text)
-        text = _MAC.sub(lambda m: self._met(m[0], "mac"), text)
+        text = _MAC.sub(lambda m: self._meet(m[0], "mac"), text)
         text = _IP4.sub(self._ip, text)
         text = _IP6.sub(self._ip, text)
         return _PLACE.sub(lambda m: self._person(m[0]), text)
@@ -88,19 +90,25 @@ class Pseudonyms:
         if self._pattern is None:
             parts = []
             for name in sorted(self.given, key=len, reverse=True):
-                # spark-worker is no worker of a host called spark
-                more = r".\-" if name in _GENERIC else ""
                 address = r"(?!\.?\d)" if _address(name) else ""
-                parts.append(rf"(?<![\w{more}]){re.escape(name)}(?![\w{more}]|://){address}")
+                parts.append(rf"(?<!\w){re.escape(name)}(?!\w){address}")
             self._pattern = re.compile("|".join(parts), re.I)
         return self._pattern.sub(lambda m: self.given[m[0].lower()], text)
 
-    def _met(self, name: str, kind: str) -> str:
+    def _meet(self, name: str, kind: str) -> str:
         key = name.lower()
-        if key not in self.given:
-            # Not into the pattern: their form finds them again.
-            self.given[key] = self._next(kind)
-        return self.given[key]
+        if key in self.given:
+            return self.given[key]
+        if key not in self._met:
+            self._met[key] = self._next(kind)
+        return self._met[key]
+
+    def _stays(self, name: str) -> bool:
+        """Tell whether a name says nothing, or is a pseudonym already."""
+        key = name.lower()
+        if _is_everybodys(key) or key in _GENERIC:
+            return True
+        return name in self.given.values() or name in self._met.values()
 
     def _next(self, kind: str) -> str:
         self._count[kind] = self._count.get(kind, 0) + 1
@@ -110,29 +118,29 @@ class Pseudonyms:
         host, user = found["host"].rstrip("."), found["user"] or ""
         rest = found["host"][len(host) :]
         first = host.partition(".")[0].lower()
-        if _address(host) or host in self.given.values() or _is_everybodys(host.lower()):
+        if _address(host) or self._stays(host):
             return found[0]
         if first in self.given or host.lower() in self.given:
             return found[0]  # one of those that are known
-        return f"{user}{self._met(host, 'host')}{rest}"
+        return f"{user}{self._meet(host, 'host')}{rest}"
 
     def _machine(self, name: str) -> str:
         host = name.rstrip(".")
-        if host in self.given.values() or _is_everybodys(host.lower()):
+        if self._stays(host):
             return name
-        return self._met(host, "host") + name[len(host) :]
+        return self._meet(host, "host") + name[len(host) :]
 
     def _ip(self, found: re.Match[str]) -> str:
         address = _address(found[0])
         if address is None or _is_everybodys(found[0].lower()):
             return found[0]
-        return self._met(found[0], "address")
+        return self._meet(found[0], "address")
 
     def _person(self, login: str) -> str:
         name = login.rstrip(".")
-        if name.lower() in _ACCOUNTS or name in self.given.values():
+        if name.lower() in _ACCOUNTS or self._stays(name):
             return login
-        return self._met(name, "person") + login[len(name) :]
+        return self._meet(name, "person") + login[len(name) :]
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -53,7 +53,9 @@ _OPTION = re.compile(rf"(?P<head>(?<!\S)--?(?P<name>{_NAME})\s+)(?P<value>[^\s-]
 # A line of settings with blanks between name and value, as spark-defaults.conf has them.
 _SETTING = re.compile(rf"^(?P<head>\s*(?P<name>{_NAME})[ \t]+)(?P<value>\S.*)$")
 _PROPERTY = re.compile(r"(<name>\s*([^<]*?)\s*</name>\s*<value>)(.*?)(</value>)", re.S)
-_YAML_BLOCK = re.compile(rf"^(\s*(?:- )?)[\"']?({_NAME})[\"']?\s*:\s*(?:[|>][-+0-9]*)?\s*(?:#.*)?$")
+_YAML_BLOCK = re.compile(
+    rf"^(\s*(?:- )?)[\"']?({_NAME})[\"']?\s*:\s*(?:[|>][-+0-9]*|[\[{{])?\s*(?:#.*)?$"
+)
 _NETRC = re.compile(r"(\blogin\s+\S+\s+password\s+)(\S+)")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 # An unquoted value without a blank before it: up to the next blank, bracket or name=value.
@@ -86,7 +88,11 @@ _FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
         re.compile(r"(\bhttps?://)(?![^\s/@:]*:\[removed\])[^\s/:@\"']+(?=@)", re.I),
         rf"\1{REMOVED}",
     ),
-    ("token", re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9+/=._~-]{8,}"), rf"\1 {REMOVED}"),
+    (
+        "token",
+        re.compile(r"\b(Bearer|Basic(?=\s+\S*[0-9=+/]))\s+[A-Za-z0-9+/=._~-]{8,}"),
+        rf"\1 {REMOVED}",
+    ),
     ("token", re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"), REMOVED),
     (
         "token",

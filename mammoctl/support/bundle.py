@@ -172,10 +172,10 @@ def _learn(cluster: Cluster, redactor: Redactor) -> None:
 def _names(cluster: Cluster) -> Pseudonyms:
     names = Pseudonyms()
     for number, (name, host) in enumerate(cluster.hosts.items(), 1):
-        for own in (name, str(host.address)):
-            names.add_full_name(own, f"node-{number}" if own == name else f"address-{number}")
+        names.add_full_name(name, f"node-{number}")
+        names.add_full_name(str(host.address), f"address-of-node-{number}")
         if inside := host.vars.get("mammoctl_node_address"):
-            names.add(str(inside), f"inner-address-{number}")
+            names.add(str(inside), f"inner-address-of-node-{number}")
         names.add_account(host.user or "", "login")
     names.add(cluster.name, "cluster-1")
     names.add_full_name(platform.node(), "control-machine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Iterable
@@ -36,6 +37,7 @@ ENVIRONMENT = "/opt/mammoctl/env"
 _PACKAGES = "openjdk-* nftables openssh-server sudo sudo-rs systemd python3 nvidia-* cuda-* libc6"
 _JOURNAL = "journal/"
 _NAMES = "names"
+_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def script(asked: Iterable[Part], mark: str) -> str:
         mark: a word that no answer contains, such as 32 random digits.
     """
     lines = ["export LC_ALL=C.UTF-8 SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat"]
-    asked = [Part(_NAMES, "", "hostname; hostname --fqdn"), *asked]
+    asked = [Part(_NAMES, "", "hostname 2>/dev/null; hostname --fqdn 2>/dev/null"), *asked]
     for part in asked:
         inner = shlex.quote(part.command)
         lines.append(f"printf '\\n%s %s\\n' {mark} {shlex.quote(part.path)}")
@@ -173,7 +175,7 @@ def parse(node: str, text: str, mark: str) -> Answer:
         if whole and path != "end":
             texts[path] = whole + "\n"
     names = texts.pop(_NAMES, "").split()
-    return Answer(texts, tuple(name for name in names if ":" not in name), complete)
+    return Answer(texts, tuple(name for name in names if _HOST_NAME.fullmatch(name)), complete)
 
 
 def _entry(node: str, line: str) -> str:

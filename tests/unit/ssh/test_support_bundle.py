@@ -15,9 +15,10 @@ from mammoctl import cluster as clusters
 from mammoctl import inventory
 from mammoctl.check import run as checking
 from mammoctl.cli import app
+from mammoctl.errors import RemoteError
 from mammoctl.findings import Finding
 from mammoctl.jobs import known
-from mammoctl.support import archive, on_node
+from mammoctl.support import archive, control, on_node
 
 pytestmark = pytest.mark.programs
 
@@ -221,7 +222,7 @@ def test_names_become_others(bundle, tmp_path):
     assert "nodes/node-1/system.txt" in files
     assert "spark://node-1:7077" in whole
     said = files["nodes/node-1/journal/spark-worker.txt"]
-    address = re.search(r"by node-2 \((address-\d+)\)", said)[1]
+    address = re.search(r"by node-2 \((address-\d+)\)\n", said)[1]
     assert f"ansible_host: {address}" in files["inventory/hosts.yml"]
     assert "ward1 is node-1, ward2 is node-2, ward3 is node-3" in done.stderr
     assert "node-3" in files["CONTENTS.md"]
@@ -280,6 +281,32 @@ def test_nothing_is_left_when_writing_fails(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(archive.tarfile, "open", fail)
     assert bundle("-o", "b.tar.gz").exit_code == 1
     assert not [path for path in tmp_path.iterdir() if "b.tar.gz" in path.name]
+
+
+def test_ctrl_c_leaves_no_archive(bundle, tmp_path, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(control, "versions", interrupted)
+    done = bundle("-o", "b.tar.gz")
+    assert done.exception.exit_code == 130
+    assert not [path for path in tmp_path.iterdir() if "b.tar.gz" in path.name]
+
+
+def test_what_cannot_be_collected_is_told(bundle, klinik, tmp_path, monkeypatch):
+    def fail(*_args):
+        raise RemoteError("the records of jobs cannot be read", hint="look there")
+
+    monkeypatch.setattr(known, "list_jobs", fail)
+    monkeypatch.setattr(checking, "check", fail)
+    del klinik.hosts["ward3"]
+    done = bundle("-o", "b.tar.gz", "--json")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert [one["part"] for one in told["missing"]] == ["jobs.json", "check.json"]
+    files = contents(tmp_path / "b.tar.gz")
+    assert "- jobs.json: the records of jobs cannot be read" in files["CONTENTS.md"]
+    assert "nodes/ward1/system.txt" in files
 
 
 def test_an_answer_that_breaks_off_is_told(klinik):

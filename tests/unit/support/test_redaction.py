@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -71,6 +72,7 @@ def test_a_line_without_its_secret(text, left):
     "text",
     [
         "sudo: a password is required",
+        "Basic authentication is not configured",
         "user@host: Permission denied (publickey,password).",
         "INFO security.token.block.BlockTokenSecretManager: Block token key update",
         "spark.authenticate true",
@@ -91,6 +93,15 @@ def test_blocks_of_yaml_keep_their_lines():
     assert not {"one", "two", "three"} & set(clean.split())
     assert clean.endswith("  b: 1\n")
     assert clean.count("\n") == text.count("\n")
+
+
+def test_blocks_of_json_as_well():
+    value = {"credentials": {"user": "one", "list": ["two"]}, "b": 1}
+    text = json.dumps(value, indent=2)
+    clean = Redactor().text(text)
+    assert "one" not in clean
+    assert "two" not in clean
+    assert clean.endswith('"b": 1\n}')
 
 
 def test_keys_and_vaults():
