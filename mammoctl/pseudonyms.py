@@ -91,7 +91,7 @@ class Pseudonyms:
             parts = []
             for name in sorted(self.given, key=len, reverse=True):
                 address = r"(?!\.?\d)" if _address(name) else ""
-                parts.append(rf"(?<!\w){re.escape(name)}(?!\w){address}")
+                parts.append(rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9]){address}")
             self._pattern = re.compile("|".join(parts), re.I)
         return self._pattern.sub(lambda m: self.given[m[0].lower()], text)
 

@@ -21,7 +21,7 @@ def names():
 @pytest.mark.parametrize(
     ("text", "left"),
     [
-        ("ward1: WARD1, ward10 ward-1", "node-1: node-1, ward10 ward-1"),
+        ("ward1: WARD1, ward10 x_ward1_y", "node-1: node-1, ward10 x_node-1_y"),
         ("worker-10.0.0.1-7078 10.0.0.1:7077.", "worker-address-of-1-7078 address-of-1:7077."),
         ("spark://ward2.clinic.example.com:7077 ward2", "spark://node-2:7077 node-2"),
         ("ward1.clinic.example.com", "node-1.domain-1"),
