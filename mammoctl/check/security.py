@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mammoctl import paths
+from mammoctl import paths, rotation
 from mammoctl.errors import MammoctlError
 from mammoctl.findings import Finding, of_error
 from mammoctl.status.node import UNITS
@@ -206,6 +206,9 @@ def of_control(cluster: Cluster, now: float) -> list[Finding]:
             found.append(Finding("", text, f"chmod {most:04o} {path}"))
         if path.is_file() and now - status.st_mtime > OLD_S:
             found.append(Finding("", *_old(str(path), now - status.st_mtime), grave=False))
+    for name in rotation.begun(cluster.path):
+        text = f"a rotation of {folder / name} was begun and not finished"
+        found.append(Finding("", text, "mammoctl secrets rotate"))
     keys = {host.key_file for host in cluster.hosts.values() if host.key_file}
     for key in sorted(keys):
         if key.is_file() and key.stat().st_mode & 0o077:

@@ -160,6 +160,12 @@ def test_the_inventorys_own_folder_is_looked_at(tmp_path: Path) -> None:
     host = Host("a", "10.0.0.1", key_file=key)
     cluster = Cluster("c", tmp_path, tmp_path / "hosts.yml", {"a": host}, host, [host], {})
     assert security.of_control(cluster, NOW) == []
+    before = secrets / "spark_auth_secret.before"
+    before.write_text("y")
+    before.chmod(0o600)
+    (unfinished,) = security.of_control(cluster, NOW)
+    assert unfinished.mend == "mammoctl secrets rotate"
+    before.unlink()
     secrets.chmod(0o755)
     secret.chmod(0o644)
     key.chmod(0o640)

@@ -27,6 +27,7 @@ from mammoctl.cli import app
         "plan",
         "provision",
         "unlock",
+        "secrets rotate",
         "node add",
         "node remove",
     ],
