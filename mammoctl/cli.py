@@ -12,6 +12,7 @@ import typer
 
 from mammoctl import __version__
 from mammoctl.commands import (
+    backup,
     bundle,
     check,
     cp,
@@ -104,6 +105,7 @@ for command in (
     notebook,
     upgrade,
     secrets,
+    backup,
     teardown,
     unlock,
     support_bundle,

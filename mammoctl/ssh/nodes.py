@@ -230,10 +230,22 @@ class Nodes(AbstractContextManager["Nodes"]):
         progress: Callable[[int], None] | None = None,
     ) -> None:
         """Fetch a file of a host into ``target``, whole or not at all."""
+        self.fetch(host, ["cat", "--", source], target, sudo=sudo, progress=progress)
+
+    def fetch(
+        self,
+        host: str | Host,
+        command: Command,
+        target: Path,
+        *,
+        sudo: Sudo = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Write what a command prints into ``target``, whole or not at all."""
         part = target.with_name(f".{target.name}.part")
         try:
             with part.open("wb") as sink:
-                self._copy(host, ["cat", "--", source], sink, sudo, progress)
+                self._copy(host, command, sink, sudo, progress)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)

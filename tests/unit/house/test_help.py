@@ -28,6 +28,8 @@ from mammoctl.cli import app
         "provision",
         "unlock",
         "secrets rotate",
+        "backup",
+        "restore",
         "node add",
         "node remove",
     ],
