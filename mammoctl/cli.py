@@ -12,6 +12,7 @@ import typer
 
 from mammoctl import __version__
 from mammoctl.commands import (
+    access,
     backup,
     bundle,
     check,
@@ -104,6 +105,7 @@ for command in (
     ui,
     notebook,
     upgrade,
+    access,
     secrets,
     backup,
     teardown,

@@ -45,6 +45,8 @@ def save(nodes: Nodes, target: Path, told: Callable[[str], None]) -> dict[str, A
         about = _about(cluster, record)
         for path in inventory.files(cluster, keys=True):
             parts.add(DESCRIPTION + inventory.name_of(cluster, path), path)
+        if not cluster.known_hosts.is_relative_to(cluster.path):
+            told(f"not {cluster.known_hosts}: it lies outside of the inventory's folder")
         for kind in records.ROOTS:
             about[kind] = records.there(nodes, kind)
             told(f"{len(about[kind])} {_WORDS[kind]}")
