@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mammoctl import role_settings
-from mammoctl.errors import MammoctlError, RemoteError, UsageError
+from mammoctl.errors import ConnectionFailed, MammoctlError, RemoteError, UsageError
 from mammoctl.ssh.commands import require_all
 
 if TYPE_CHECKING:
@@ -58,6 +58,25 @@ printf 'HDFS was formatted; its names are in %s\\n' "$1" > "$4"
 chmod 0644 "$4"
 echo "$aside"
 """
+
+
+_LEAVE = '"$1" dfsadmin -safemode forceExit'
+_BLOCKS = "ReplicatedBlocksState"
+_PAUSE_S = 2.0
+
+
+class NewerBlocks(MammoctlError):
+    """DataNodes keep blocks that were written after the table: they have no name in it."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(
+            f"the workers keep {size} bytes in blocks that were written after the backup: the "
+            "restored table has no names for them",
+            details=["HDFS runs and stays in safe mode: what the table names can be read"],
+            hint="copy away what you need; to give these blocks up and go on: the same command "
+            "with --only name-table --discard-newer",
+        )
+        self.size = size
 
 
 class OtherCluster(UsageError):
@@ -231,16 +250,78 @@ def put_back(nodes: Nodes, table: Mapping[str, Any], source: IO[bytes]) -> str:
         raise
 
 
+def page(cluster: Cluster) -> str:
+    """Return the address of the NameNode's pages, as the inventory has it."""
+    master = cluster.master
+    port = role_settings.number(cluster.vars, "hdfs_namenode_http_port")
+    return f"http://{master.vars.get('mammoctl_node_address') or master.address}:{port}"
+
+
+def settle(nodes: Nodes, page: str, *, discard: bool, wait_s: float) -> int:
+    """Start HDFS and wait until the NameNode has left its safe mode.
+
+    It does not leave it by itself where DataNodes report blocks that were written after its table:
+    leaving would remove them.
+
+    Args:
+        nodes: the way there.
+        page: the address of the NameNode's pages.
+        discard: leave it all the same.
+        wait_s: seconds until it must have come to one or the other.
+
+    Returns:
+        Bytes in blocks that were given up.
+
+    Raises:
+        NewerBlocks: there are such blocks, and they are not to be given up.
+        RemoteError: it does not start, or blocks that the table names are missing.
+    """
+    master, units = nodes.cluster.master, ("hdfs-namenode.service", "hdfs-datanode.service")
+    nodes.run(master, ["systemctl", "start", units[0]], sudo=True, timeout=180)
+    require_all(
+        nodes.run_all(["systemctl", "start", units[1]], hosts=nodes.cluster.workers, sudo=True)
+    )
+    deadline, mode = time.monotonic() + wait_s, "no answer"
+    while time.monotonic() < deadline:
+        try:
+            mode = str(_bean(nodes, page, "NameNodeInfo")["Safemode"] or "")
+            if not mode:
+                return 0
+            later = int(_bean(nodes, page, _BLOCKS)["BytesInFutureReplicatedBlocks"])
+        except (RemoteError, ConnectionFailed, KeyError, ValueError):
+            later = 0
+        if later and not discard:
+            raise NewerBlocks(later)
+        if later:
+            argv = ["sh", "-c", _LEAVE, "sh", HDFS]
+            nodes.run(master, argv, sudo=True, timeout=120)
+            return later
+        time.sleep(_PAUSE_S)
+    raise RemoteError(
+        f"{master.name}: HDFS is not whole after {wait_s:.0f} s",
+        details=[mode],
+        hint="it stays in safe mode while blocks are missing that the table names, and can be read "
+        "meanwhile: are all workers up? `hdfs fsck /` on the master lists what is missing",
+    )
+
+
+def _bean(nodes: Nodes, page: str, name: str) -> dict[str, Any]:
+    url = f"{page}/jmx?qry=Hadoop:service=NameNode,name={name}"
+    try:
+        found: dict[str, Any] = nodes.http_json(nodes.cluster.master, url, timeout=15)["beans"][0]
+    except (LookupError, TypeError) as exc:
+        raise RemoteError("the NameNode's answer is not understood") from exc
+    return found
+
+
 def counts(nodes: Nodes, page: str) -> dict[str, Any]:
     """Return what the NameNode counts: ``files``, ``blocks``, ``missing_blocks``, and its ids.
 
     Raises:
         RemoteError: it does not answer.
     """
-    master, beans = nodes.cluster.master, f"{page}/jmx?qry=Hadoop:service=NameNode,name="
     try:
-        system = nodes.http_json(master, f"{beans}FSNamesystem", timeout=15)["beans"][0]
-        info = nodes.http_json(master, f"{beans}NameNodeInfo", timeout=15)["beans"][0]
+        system, info = (_bean(nodes, page, name) for name in ("FSNamesystem", "NameNodeInfo"))
         return {
             "files": int(system["FilesTotal"]),
             "blocks": int(system["BlocksTotal"]),

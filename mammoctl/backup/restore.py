@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mammoctl import cluster as clusters
 from mammoctl import inventory as inventories
+from mammoctl import role_settings
 from mammoctl.backup import inventory, name_table, records
 from mammoctl.backup.save import DESCRIPTION, NAME_TABLE, tar
 from mammoctl.errors import InventoryError, MammoctlError, RemoteError, UsageError
@@ -30,17 +31,21 @@ class Plan:
     Attributes:
         folders: by kind of `records.ROOTS`: names.
         table: whether the name table.
+        settle: whether HDFS is to go on with the table that has been put back before.
         notes: what is not, and why.
     """
 
     folders: dict[str, list[str]] = field(default_factory=dict)
     table: bool = False
+    settle: bool = False
     notes: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """Return the plan in words."""
         words = {"jobs": "jobs", "data-ids": "maps of ids"}
         told = [f"{words[k]}: {', '.join(names)}" for k, names in self.folders.items() if names]
+        if self.settle:
+            told.append("HDFS leaves its safe mode, and gives up blocks that its table cannot name")
         return told + (["HDFS's name table (the NameNode restarts)"] if self.table else [])
 
 
@@ -102,7 +107,9 @@ def _require_name(saved: Archive, cluster: Cluster) -> None:
         )
 
 
-def plan(nodes: Nodes, saved: Archive, only: Collection[str], *, force: bool) -> Plan:
+def plan(
+    nodes: Nodes, saved: Archive, only: Collection[str], *, force: bool, discard: bool = False
+) -> Plan:
     """Look at the master and decide what is put back.
 
     Args:
@@ -110,6 +117,7 @@ def plan(nodes: Nodes, saved: Archive, only: Collection[str], *, force: bool) ->
         saved: the backup.
         only: parts that are asked for; all that is missing, when there are none.
         force: those that are there as well.
+        discard: blocks that were written after the backup may go.
 
     Raises:
         NotProvisioned: there is nowhere to put it.
@@ -120,12 +128,15 @@ def plan(nodes: Nodes, saved: Archive, only: Collection[str], *, force: bool) ->
     if NAME_TABLE in only and NAME_TABLE not in saved.manifest:
         raise UsageError(f"{saved.path} has no name table: the cluster's storage was not HDFS")
     if NAME_TABLE in wanted and NAME_TABLE in saved.manifest:
-        _plan_table(nodes, saved, found, asked=NAME_TABLE in only, force=force)
+        if discard and not force and _is_same(nodes, saved):
+            found.settle = True
+        else:
+            _plan_table(nodes, saved, found, asked=NAME_TABLE in only, force=force)
     kinds = [kind for kind in records.ROOTS if kind in wanted]
     try:
         clusters.read(nodes)
     except clusters.NotProvisioned:
-        if not found.table:
+        if not found.table and not found.settle:
             raise
         found.notes.append("jobs and maps of ids: after `mammoctl provision`, by this again")
         return found
@@ -140,6 +151,11 @@ def plan(nodes: Nodes, saved: Archive, only: Collection[str], *, force: bool) ->
         ]
         found.folders["jobs"] = [job for job in found.folders["jobs"] if job not in alive]
     return found
+
+
+def _is_same(nodes: Nodes, saved: Archive) -> bool:
+    there = name_table.present(nodes)
+    return bool(there) and there.get("clusterID") == saved.manifest[NAME_TABLE]["cluster_id"]
 
 
 def _alive(nodes: Nodes) -> set[str]:
@@ -195,6 +211,7 @@ def act(
     start: Callable[[], bool],
     *,
     force: bool,
+    discard: bool = False,
 ) -> dict[str, Any]:
     """Do what was planned, and verify it.
 
@@ -205,6 +222,7 @@ def act(
         start: starts the services and waits until they work; False where only HDFS could be
             started, because the rest is not there yet.
         force: replace what is there.
+        discard: give up blocks that were written after the backup.
 
     Returns:
         What was put back, for ``--json``.
@@ -213,8 +231,8 @@ def act(
         RemoteError: a part could not be put back.
     """
     done: dict[str, Any] = {}
-    if planned.table:
-        done[NAME_TABLE] = _restore_table(nodes, saved, start)
+    if planned.table or planned.settle:
+        done[NAME_TABLE] = _restore_table(nodes, saved, planned, start, discard=discard)
     for kind, names in planned.folders.items():
         if names:
             with saved.stream(tar(kind)) as stream:
@@ -223,30 +241,30 @@ def act(
     return done
 
 
-def _restore_table(nodes: Nodes, saved: Archive, start: Callable[[], bool]) -> dict[str, Any]:
-    from mammoctl.status import master
-
-    table = saved.manifest[NAME_TABLE]
-    with saved.stream(tar(NAME_TABLE)) as stream:
-        aside = name_table.put_back(nodes, table, stream)
+def _restore_table(
+    nodes: Nodes, saved: Archive, planned: Plan, start: Callable[[], bool], *, discard: bool
+) -> dict[str, Any]:
+    table, aside = saved.manifest[NAME_TABLE], ""
+    if planned.table:
+        with saved.stream(tar(NAME_TABLE)) as stream:
+            aside = name_table.put_back(nodes, table, stream)
+    page = name_table.page(nodes.cluster)
+    wait_s = role_settings.number(nodes.cluster.vars, "hdfs_timeout_s")
     try:
+        discarded = name_table.settle(nodes, page, discard=discard, wait_s=wait_s)
         whole = start()
     except MammoctlError as exc:
         if aside:
             exc.details.append(f"the names as they were lie in {aside} on the master")
-        exc.details.append(
-            "HDFS stays in safe mode while blocks are missing that the table names: "
-            "sudo /opt/mammoctl/bin/hdfs fsck / on the master lists them"
-        )
         raise
+    found: dict[str, Any] = {"aside": aside, "discarded_bytes": discarded}
     if not whole:
-        return {"aside": aside}
-    record = clusters.read(nodes)
-    counted = name_table.counts(nodes, master.hdfs_page(nodes, record))
-    if counted["cluster_id"] != table["cluster_id"]:
+        return found
+    found |= name_table.counts(nodes, page)
+    if found["cluster_id"] != table["cluster_id"]:
         raise RemoteError(
-            f"the NameNode runs with the names of HDFS {counted['cluster_id']}, not with those of "
+            f"the NameNode runs with the names of HDFS {found['cluster_id']}, not with those of "
             f"the backup ({table['cluster_id']})",
             hint="mammoctl logs hdfs-namenode",
         )
-    return {**counted, "aside": aside}
+    return found

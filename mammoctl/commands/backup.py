@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from mammoctl.inventory import Cluster
     from mammoctl.ssh import Nodes
 
-_HDFS_UNITS = ("hdfs-namenode.service", "hdfs-datanode.service")
-
 
 def backup(
     *,
@@ -83,6 +81,14 @@ def restore(
     force: Annotated[
         bool, typer.Option("--force", help="Replace what is there, of the parts named by --only.")
     ] = False,
+    discard_newer: Annotated[
+        bool,
+        typer.Option(
+            "--discard-newer",
+            help="Give up the blocks in HDFS that were written after the backup: its name table "
+            "cannot name them.",
+        ),
+    ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -136,7 +142,13 @@ def restore(
                 with Nodes(cluster) as nodes, lock.held(nodes, "restore", option=option):
                     only_there = chosen - {"inventory"}
                     done, notes = _on_master(
-                        nodes, saved, only_there, force=force, yes=yes, as_json=as_json
+                        nodes,
+                        saved,
+                        only_there,
+                        force=force,
+                        discard=discard_newer,
+                        yes=yes,
+                        as_json=as_json,
                     )
             except NotProvisioned as exc:
                 if chosen:
@@ -162,25 +174,32 @@ def restore(
 
 
 def _on_master(
-    nodes: Nodes, saved: Archive, only: set[str], *, force: bool, yes: bool, as_json: bool
+    nodes: Nodes,
+    saved: Archive,
+    only: set[str],
+    *,
+    force: bool,
+    discard: bool,
+    yes: bool,
+    as_json: bool,
 ) -> tuple[dict[str, Any], list[str]]:
     """Put back what belongs on the master; return what was done, and what was not and why."""
     from mammoctl import console
     from mammoctl.backup import restore as restoring
 
-    planned = restoring.plan(nodes, saved, only, force=force)
+    planned = restoring.plan(nodes, saved, only, force=force, discard=discard)
     if not (lines := planned.lines()):
         return {}, planned.notes
     for line in lines:
         console.note(f"  {line}")
     verb = "Replace" if force else "Put back"
     console.confirm(f"{verb} this on {nodes.cluster.master.name}?", yes=yes, as_json=as_json)
-    done = restoring.act(nodes, saved, planned, lambda: _start(nodes), force=force)
+    done = restoring.act(nodes, saved, planned, lambda: _start(nodes), force=force, discard=discard)
     return done, planned.notes
 
 
 def _start(nodes: Nodes) -> bool:
-    """Start the services; of a cluster that is half provisioned, HDFS alone."""
+    """Start the services; False for a cluster that is half provisioned: HDFS is all it has."""
     from mammoctl import cluster as clusters
     from mammoctl.ansible.runner import run_playbook
 
@@ -188,9 +207,6 @@ def _start(nodes: Nodes) -> bool:
     try:
         clusters.read(nodes)
     except clusters.NotProvisioned:
-        namenode, datanode = _HDFS_UNITS
-        nodes.run(cluster.master, ["systemctl", "start", namenode], sudo=True)
-        nodes.run_all(["systemctl", "restart", datanode], hosts=cluster.workers, sudo=True)
         return False
     run_playbook("start", cluster, title=f"start {cluster.name}")
     return True

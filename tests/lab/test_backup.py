@@ -81,13 +81,20 @@ def test_work_goes_on_while_a_backup_is_made(ward: OwnLab, saved: Path) -> None:
 
 
 def test_the_name_table_is_lost_and_comes_back(ward: OwnLab, saved: Path) -> None:
+    """What was written after the backup has no name in it, and goes only when told."""
     master = ward.nodes[0]
+    ward.on(master, f"echo later | {HDFS} dfs -put - /mammoctl/later")
     ward.on(master, f"systemctl kill -s KILL hdfs-namenode; rm -rf {NAMES}/*")
     refused = ward.run("provision", rc=1)
     assert "HDFS was formatted here before" in refused.stderr
-    done = ward.run("restore", str(saved), "--yes", "--json").json()
+    newer = ward.run("restore", str(saved), "--yes", rc=1)
+    assert "written after the backup" in newer.stderr
+    ward.on(master, f"{HDFS} dfs -cat /mammoctl/own | sha256sum | cmp - /tmp/sum")
+    done = ward.run(
+        "restore", str(saved), "--only", "name-table", "--discard-newer", "--yes", "--json"
+    ).json()
     assert done["name-table"]["missing_blocks"] == 0
-    assert done["name-table"]["aside"] == ""
+    assert done["name-table"]["discarded_bytes"] >= len("later\n")
     assert "jobs" not in done
     data_is_there(ward)
     assert ward.run("provision", "--json").json()["changed"] == []
@@ -102,7 +109,8 @@ def test_one_that_is_there_is_replaced_only_when_told(ward: OwnLab, saved: Path)
     assert "--force replaces it" in told["notes"][0]
     assert ward.on(master, f"{HDFS} dfs -cat /mammoctl/later") == "later"
     done = ward.run(
-        "restore", str(saved), "--only", "name-table", "--force", "--yes", "--json"
+        *("restore", str(saved), "--only", "name-table", "--force", "--discard-newer"),
+        *("--yes", "--json"),
     ).json()
     aside = done["name-table"]["aside"]
     assert ward.on(master, f"test -d {aside} && echo there") == "there"

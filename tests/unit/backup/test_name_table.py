@@ -70,6 +70,7 @@ def test_what_the_namenode_counts():
     assert name_table.counts(nodes, "http://n1:9870") == {
         "files": 6, "blocks": 3, "missing_blocks": 0, "cluster_id": "CID-1",
     }  # fmt: skip
+    assert name_table._bean(nodes, "http://n1:9870", "NameNodeInfo")["ClusterId"] == "CID-1"
     del beans["FSNamesystem"]["FilesTotal"]
     with pytest.raises(RemoteError, match="not understood"):
         name_table.counts(nodes, "http://n1:9870")

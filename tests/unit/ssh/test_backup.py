@@ -29,6 +29,7 @@ OPEN = "edits_inprogress_0000000000000000001"
 
 # Ends the open segment, as the NameNode does.
 HDFS = f"""
+[ "$*" = "dfsadmin -safemode forceExit" ] && echo "$*" >> {{root}}/systemctl && exit
 [ "$*" = "dfsadmin -rollEdits" ] || exit 9
 cd "$(cat {{root}}/where)/current" || exit 1
 [ ! -e {OPEN} ] || mv {OPEN} {SEGMENT}
@@ -85,6 +86,8 @@ def site(ward, tmp_path, monkeypatch, sudo, program):
     monkeypatch.setattr(clusters, "read", lambda _nodes: RECORD)
     counted = {"files": 7, "blocks": 3, "missing_blocks": 0, "cluster_id": "CID-one"}
     monkeypatch.setattr(name_table, "counts", lambda *_a: counted)
+    beans = {"Safemode": "", "BytesInFutureReplicatedBlocks": 0}
+    monkeypatch.setattr(name_table, "_bean", lambda *_a: beans)
     monkeypatch.setattr("mammoctl.backup.restore._alive", lambda _nodes: {"train-1"})
     monkeypatch.setattr("mammoctl.backup.restore._refuse_work", lambda _nodes: None)
     ran = []
@@ -92,7 +95,9 @@ def site(ward, tmp_path, monkeypatch, sudo, program):
         "mammoctl.ansible.runner.run_playbook", lambda verb, *_a, **_k: ran.append(verb)
     )
     monkeypatch.chdir(here)
-    return SimpleNamespace(root=root, folder=folder, name=name, data=data, ran=ran, cluster=cluster)
+    return SimpleNamespace(
+        root=root, folder=folder, name=name, data=data, beans=beans, ran=ran, cluster=cluster
+    )
 
 
 def mammoctl(*words):
@@ -149,6 +154,33 @@ def test_a_lost_name_table_comes_back(site, saved):
     assert "stop hdfs-namenode.service" in (site.root / "systemctl").read_text()
     assert (site.root / "formatted").exists()
     assert [path.name for path in site.name.iterdir()] == ["current"]
+
+
+def test_blocks_that_are_newer_than_the_table_go_only_when_told(site, saved):
+    """HDFS does not leave its safe mode by itself, for it would remove them."""
+    shutil.rmtree(site.name)
+    site.beans |= {"Safemode": "blocks in the future", "BytesInFutureReplicatedBlocks": 77}
+    with pytest.raises(name_table.NewerBlocks) as caught:
+        restore(saved)
+    assert "77 bytes" in caught.value.message
+    assert "--only name-table --discard-newer" in caught.value.hint
+    assert (site.name / "current" / IMAGE).exists()  # what it names can be read
+    assert site.ran == []
+    done = restore(saved, "--only", "name-table", "--discard-newer")
+    assert done["name-table"]["discarded_bytes"] == 77
+    assert done["name-table"]["aside"] == ""
+    assert (site.root / "systemctl").read_text().endswith("dfsadmin -safemode forceExit\n")
+    assert site.ran == ["start"]
+
+
+def test_blocks_that_are_missing_keep_hdfs_from_becoming_whole(site, saved, monkeypatch):
+    monkeypatch.setattr(name_table, "_PAUSE_S", 0.05)
+    monkeypatch.setitem(site.cluster.vars, "hdfs_timeout_s", 1)
+    site.beans["Safemode"] = "The reported blocks 1 needs additional 2 blocks"
+    with pytest.raises(MammoctlError, match="not whole after 1 s") as caught:
+        restore(saved, "--only", "name-table", "--force")
+    assert caught.value.details[0] == site.beans["Safemode"]
+    assert "lie in" in caught.value.details[1]
 
 
 def test_one_that_is_there_stays_unless_told_and_then_lies_aside(site, saved):
