@@ -98,6 +98,13 @@ def accept(saved: archive.Archive, where: Path, key: Path | None, *, force: bool
             hint="--force replaces what differs and puts the present files aside; or choose "
             "another folder with -i",
         )
+    if (where / source).exists() and (other := inventories.load(str(where / source))).name != (
+        manifest["cluster"]
+    ):
+        raise UsageError(
+            f"{where / source} describes {other.name}, not {manifest['cluster']}",
+            hint="choose another folder with -i",
+        )
     inventory.put_back(where, contents, force=force)
     cluster = inventories.load(str(where / source))
     wrong = [h.name for h in cluster.hosts.values() if key and h.key_file != key]

@@ -114,12 +114,6 @@ class Table:
         }  # fmt: skip
 
 
-def used(cluster: Cluster) -> bool:
-    """Tell whether the cluster's storage is HDFS, as its inventory says or leaves it to be."""
-    kind = cluster.vars.get("mammoctl_storage") or ("hdfs" if len(cluster.hosts) > 1 else "local")
-    return str(kind) == "hdfs"
-
-
 def _folder(cluster: Cluster) -> str:
     return str(role_settings.value(cluster.vars, "hdfs_name_dir"))
 

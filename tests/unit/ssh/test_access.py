@@ -191,6 +191,9 @@ def test_what_is_handed_over_becomes_an_inventory_that_works(
     (folder / "secrets" / "spark_auth_secret").write_text("stale\n")
     mammoctl("accept", target, "--key", maria, "--force")
     assert (folder / "secrets" / "spark_auth_secret").read_text() == "s3cret\n"
+    (folder / "group_vars" / "all.yml").write_text("mammoctl_cluster: another\n")
+    refused = mammoctl("accept", target, "--key", maria, "--force", error=UsageError)
+    assert "describes another, not test" in refused.exception.message
     assert next(folder.glob("before-restore-*/secrets/spark_auth_secret")).read_text() == "stale\n"
 
 
