@@ -64,16 +64,16 @@ def notebook(
         there = server.start(nodes, deployment)
         with nodes.tunnel(cluster.master, "127.0.0.1", there.port) as (address, port):
             url = f"http://{address}:{port}/lab?token={there.token}"
-            if as_json:
-                console.result_json_line({"schema": 1, "cluster": cluster.name, "url": url})
-            else:
-                console.result(url)
-            if browser and not as_json and has_browser():
-                import webbrowser
-
-                webbrowser.open(url)
-            console.note("open until Ctrl-C; whoever has the address can run programs there")
             with suppress(KeyboardInterrupt):  # the ordinary end
+                if as_json:
+                    console.result_json_line({"schema": 1, "cluster": cluster.name, "url": url})
+                else:
+                    console.result(url)
+                console.note("open until Ctrl-C; whoever has the address can run programs there")
+                if browser and not as_json and has_browser():
+                    import webbrowser
+
+                    webbrowser.open(url)
                 wait()
         if keep:
             console.note("still running: mammoctl notebook opens it again, --stop ends it")

@@ -61,26 +61,26 @@ def ui(
                 for page, url in zip(found, urls, strict=True)
                 if states[url] != "none"
             ]
-            if as_json:
-                console.result_json_line(
-                    {
-                        "schema": 1,
-                        "cluster": record.cluster,
-                        "pages": [
-                            {**asdict(page), "url": url, "ok": told == "ok"}
-                            for page, url, told in shown
-                        ],
-                    }
-                )
-            else:
-                rows = [(page.title, page.node, url, told) for page, url, told in shown]
-                console.table("", ("page", "node", "address", ""), rows)
-            if browser and not as_json and has_browser():
-                import webbrowser
-
-                webbrowser.open(urls[0])
-            console.note("open until Ctrl-C")
             with suppress(KeyboardInterrupt):  # the ordinary end
+                if as_json:
+                    console.result_json_line(
+                        {
+                            "schema": 1,
+                            "cluster": record.cluster,
+                            "pages": [
+                                {**asdict(page), "url": url, "ok": told == "ok"}
+                                for page, url, told in shown
+                            ],
+                        }
+                    )
+                else:
+                    rows = [(page.title, page.node, url, told) for page, url, told in shown]
+                    console.table("", ("page", "node", "address", ""), rows)
+                if browser and not as_json and has_browser():
+                    import webbrowser
+
+                    webbrowser.open(urls[0])
+                console.note("open until Ctrl-C")
                 wait()
             console.note("closed")
 

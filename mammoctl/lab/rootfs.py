@@ -79,7 +79,7 @@ def prepare(state: LabState, node: NodeState, public_key: str) -> None:
     Args:
         state: the lab.
         node: the node.
-        public_key: line for the user's ``authorized_keys``.
+        public_key: line for the login's ``authorized_keys``.
     """
     base = root(state, node)
     (base / "etc/hostname").write_text(node.name + "\n")
@@ -94,13 +94,23 @@ def prepare(state: LabState, node: NodeState, public_key: str) -> None:
     else:
         _write_resolver(base / "etc/resolv.conf")
     _write_certificates(base)
-    ssh = base / "home/admin/.ssh"
+    _let_in(base / "home/admin", public_key.strip())
+
+
+def _let_in(home: Path, public_key: str) -> None:
+    """Add a key to those that open a login; whoever else was let in since stays."""
+    ssh = home / ".ssh"
     ssh.mkdir(mode=0o700, exist_ok=True)
-    (ssh / "authorized_keys").write_text(public_key.strip() + "\n")
-    owner = (base / "home/admin").stat()
-    for path in (ssh, ssh / "authorized_keys"):
+    keys = ssh / "authorized_keys"
+    lines = keys.read_text().splitlines() if keys.is_file() and not keys.is_symlink() else []
+    if public_key in lines:
+        return
+    keys.unlink(missing_ok=True)  # not through a link that the node may have put there
+    keys.write_text("\n".join([*lines, public_key]) + "\n")
+    owner = home.stat()
+    for path in (ssh, keys):
         os.chown(path, owner.st_uid, owner.st_gid)
-    (ssh / "authorized_keys").chmod(0o600)
+    keys.chmod(0o600)
 
 
 def host_key(path: Path, comment: str) -> str:
