@@ -113,6 +113,6 @@ def test_a_cell_runs_on_the_cluster(bare: OwnLab) -> None:
     finally:
         process.kill()
     assert bare.on(master, "systemctl is-active mammoctl-notebook", rc=None) == "inactive"
-    assert bare.on(master, "pgrep -f jupyterlab", rc=1) == ""
+    assert bare.on(master, "pgrep -f '[j]upyterlab'", rc=1) == ""
     bare.run("provision", "--json")
     assert bare.run("verify", "--json").json()["ok"]
