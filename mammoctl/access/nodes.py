@@ -28,6 +28,7 @@ class Access:
     Attributes:
         name: whose.
         keys: fingerprint -> kind; more than one where nodes differ.
+        blobs: fingerprint -> the key itself, as base64.
         since: when it was granted first, in seconds since 1970.
         by: who granted it.
         nodes: where it is.

@@ -120,6 +120,8 @@ def _key_of(name: str, given: PublicKey | None, before: Seen, option: str) -> Pu
 def list_(*, inventory: Inventory = None, as_json: Json = False) -> None:
     """List who was let in by mammoctl, on which nodes, since when.
 
+    Exit code: 1 when a node could not be asked; what the others say is shown.
+
     Examples:
         mammoctl access list
     """
@@ -137,7 +139,7 @@ def list_(*, inventory: Inventory = None, as_json: Json = False) -> None:
             {
                 "schema": 1, "cluster": cluster.name,
                 "access": [_entry(one, asked) for _n, one in sorted(seen.access.items())],
-                **_told(seen),
+                "left": _left(seen),
             }
         )  # fmt: skip
     elif not seen.access:
@@ -154,6 +156,7 @@ def list_(*, inventory: Inventory = None, as_json: Json = False) -> None:
         console.warn(f"not asked: {', '.join(seen.failed)}")
         for error in seen.failed.values():
             console.note(f"  {error.message}")
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -230,6 +233,8 @@ def accept(
 
     It goes to ./inventory under the cluster's name, or where -i says, and logs in with your key.
 
+    Exit code: 1 when a node does not let you in; the inventory stays.
+
     Examples:
         mammoctl access accept maria.access --key ~/.ssh/id_ed25519
     """
@@ -267,7 +272,8 @@ def accept(
         console.warn(error.message)
     if failed:
         console.note(f"the key that was let in is {manifest['fingerprint']}")
-    elif not as_json:
+        raise typer.Exit(1)
+    if not as_json:
         console.note(f"next: mammoctl status -i {where.name}")
 
 
@@ -279,11 +285,11 @@ def _entry(one: Access, asked: list[str]) -> dict[str, Any]:
 
 
 def _told(seen: Seen) -> dict[str, Any]:
-    return {
-        "changed": seen.changed,
-        "strangers": seen.strangers,
-        "left": {name: error.message for name, error in seen.failed.items()},
-    }
+    return {"changed": seen.changed, "strangers": seen.strangers, "left": _left(seen)}
+
+
+def _left(seen: Seen) -> dict[str, str]:
+    return {name: error.message for name, error in seen.failed.items()}
 
 
 def register(root: typer.Typer) -> None:

@@ -142,7 +142,9 @@ def test_nodes_that_do_not_answer_are_left_and_gone_on_with(
     assert set(done.value["left"]) == {"ward4"}
     assert "ward4" in done.exception.message
     assert done.exception.hint == "when they answer: mammoctl access grant maria"
-    assert "not asked: ward4" in mammoctl("list").stderr
+    listed = mammoctl("list")
+    assert "not asked: ward4" in listed.stderr
+    assert listed.exit_code == 1
     done = mammoctl("revoke", "maria", "--yes", "--json", error=NotEverywhere)
     assert set(done.value["left"]) == {"ward4"}
     assert authorized(tmp_path) == FOREIGN
