@@ -21,7 +21,7 @@ test: ## Everything that CI checks: lint, unit, application, lab (40 minutes at 
 
 test-all: ## make test, and what takes longer: every system, long faults (three hours)
 	@scripts/bootstrap dev
-	@scripts/run-tests lint unit programs app lab app-slow lab-slow
+	@scripts/run-tests lint unit programs app app-slow lab-all
 
 test-unit: ## The unit tests alone (seconds, no root)
 	@scripts/bootstrap dev

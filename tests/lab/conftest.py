@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from .command import Cli, Finished
+from .own_lab import OwnLab, Ward, own_lab
 
 LAB = "mmtest"
 SUBNET = "10.213.7.0/24"
@@ -28,72 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse a lab without root here rather than in the middle of the first test."""
     if os.geteuid() != 0 and any(item.get_closest_marker("lab") for item in items):
         pytest.exit("the lab's tests need root: run `make test-lab`", returncode=2)
-
-
-@dataclass
-class Finished:
-    """What a command left: exit code, both streams, wall-clock seconds."""
-
-    rc: int
-    stdout: str
-    stderr: str
-    seconds: float
-
-    def json(self) -> Any:
-        return json.loads(self.stdout)
-
-    @property
-    def text(self) -> str:
-        return self.stdout + self.stderr
-
-
-@dataclass
-class Cli:
-    """The ``mammoctl`` command, run in a folder of the test's own."""
-
-    cwd: Path
-    env: dict[str, str] = field(default_factory=dict)
-
-    def argv(self, *args: str) -> list[str]:
-        return [str(Path(sys.executable).parent / "mammoctl"), *args]
-
-    def start(self, *args: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.argv(*args),
-            cwd=self.cwd,
-            env={**os.environ, **self.env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def __call__(
-        self,
-        *args: str,
-        rc: int | None = 0,
-        timeout: float = 600,
-        interrupt_after: float | None = None,
-    ) -> Finished:
-        """Run a command; assert its exit code unless ``rc`` is None; Ctrl-C it if asked."""
-        started = time.monotonic()
-        process = self.start(*args)
-        try:
-            if interrupt_after is not None:
-                time.sleep(interrupt_after)
-                process.send_signal(signal.SIGINT)
-            stdout, stderr = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            stdout, stderr = process.communicate()
-            pytest.fail(
-                f"mammoctl {' '.join(args)} took over {timeout} s\n{stdout[-3000:]}{stderr[-6000:]}"
-            )
-        done = Finished(process.returncode, stdout, stderr, time.monotonic() - started)
-        assert "Traceback" not in done.text, done.text[-6000:]
-        if rc is not None:
-            assert done.rc == rc, f"mammoctl {' '.join(args)}: {done.rc}\n{done.text[-6000:]}"
-        return done
 
 
 @pytest.fixture(scope="session")
@@ -134,6 +68,23 @@ def provisioned(cli: Cli, inventory: Path) -> Provisioning:
     first = cli("provision", "-i", LAB, "--json", timeout=900)
     second = cli("provision", "-i", LAB, "--json", timeout=300)
     return Provisioning(check, first, second)
+
+
+@pytest.fixture(scope="session")
+def ward(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
+    """Bring up a lab beside the first one, for modules that would spoil it: bare, provisioned."""
+    with own_lab(cli, "mmward", "10.213.15.0/24", "--nodes", "3") as lab:
+        ward = Ward(lab, tmp_path_factory.mktemp("ward"))
+        ward.keep("bare")
+        lab.run("provision", "--json")
+        ward.keep("provisioned")
+        yield ward
+
+
+@pytest.fixture(scope="module")
+def own_cluster(ward: Ward) -> OwnLab:
+    """Return a lab of three nodes as `provision` left it, to be done with as a module likes."""
+    return ward.back_to("provisioned")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .conftest import Cli, Finished
+from .command import Cli, Finished
 
 
 @dataclass
@@ -92,3 +93,23 @@ def own_lab(cli: Cli, name: str, subnet: str, *options: str) -> Iterator[OwnLab]
         yield OwnLab(cli, name)
     finally:
         cli("lab", "down", "--name", name)
+
+
+@dataclass
+class Ward:
+    """A lab that modules borrow one after the other, each in the state that it asks for."""
+
+    lab: OwnLab
+    kept: Path
+
+    def keep(self, state: str) -> None:
+        """Keep the nodes and what this machine knows of them as ``state``."""
+        self.lab.snapshot(state)
+        shutil.copytree(self.lab.inventory, self.kept / state)
+
+    def back_to(self, state: str) -> OwnLab:
+        """Bring the nodes and the inventory back to what they were."""
+        self.lab.restore(state)
+        shutil.rmtree(self.lab.inventory)
+        shutil.copytree(self.kept / state, self.lab.inventory)
+        return self.lab

@@ -11,7 +11,8 @@ import pytest
 
 from mammoctl import paths
 
-from .conftest import LAB, NODES, Cli, Provisioning
+from .command import Cli
+from .conftest import LAB, NODES, Provisioning
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Cli, Finished
+from .command import Cli, Finished
 from .own_lab import OwnLab, own_lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]

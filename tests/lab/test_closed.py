@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cli
+from .command import Cli
 from .own_lab import OwnLab, own_lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from . import nvidia_repository as repository
-from .conftest import REPO, Cli
+from .command import Cli
+from .conftest import REPO
 from .nvidia_repository import DISTRIBUTION, KERNEL, NEWER, PINNED, Repositories
 from .own_lab import OwnLab, own_lab
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Cli
+from .command import Cli
 from .own_lab import OwnLab, own_lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]

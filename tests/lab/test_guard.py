@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import LAB, NODES, SUBNET, Cli, Provisioning
+from .command import Cli
+from .conftest import LAB, NODES, SUBNET, Provisioning
 
 pytestmark = pytest.mark.lab
 

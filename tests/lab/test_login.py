@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import LAB, NODES, REPO, Cli, Provisioning, _find_address, wait_until
+from .command import Cli
+from .conftest import LAB, NODES, REPO, Provisioning, _find_address, wait_until
 
 pytestmark = pytest.mark.lab
 

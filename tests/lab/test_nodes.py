@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import LAB, NODES, Cli, _find_address
+from .command import Cli
+from .conftest import LAB, NODES, _find_address
 
 pytestmark = pytest.mark.lab
 

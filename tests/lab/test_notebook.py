@@ -7,17 +7,14 @@ import shlex
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
-from .conftest import Cli
-from .own_lab import OwnLab, own_lab
+from .own_lab import OwnLab
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-LAB, SUBNET = "mmbook", "10.213.17.0/24"
 CELL = """
 from pyspark.sql import SparkSession
 spark = SparkSession.builder.getOrCreate()
@@ -57,23 +54,17 @@ asyncio.run(asyncio.wait_for(main(), 180))
 """
 
 
-@pytest.fixture(scope="module")
-def bare(cli: Cli) -> Iterator[OwnLab]:
-    with own_lab(cli, LAB, SUBNET, "--nodes", "2") as lab:
-        yield lab
-
-
-def test_a_cell_runs_on_the_cluster(bare: OwnLab) -> None:
-    master = bare.nodes[0]
-    bare.run("provision", "--json")
-    refused = bare.run("notebook", "--no-browser", rc=2)
+def test_a_cell_runs_on_the_cluster(own_cluster: OwnLab) -> None:
+    lab = own_cluster
+    master = lab.nodes[0]
+    refused = lab.run("notebook", "--no-browser", rc=2)
     assert 'add "jupyterlab" to python_extra_packages' in refused.stderr
-    variables = bare.inventory / "group_vars" / "all.yml"
+    variables = lab.inventory / "group_vars" / "all.yml"
     variables.write_text(f'{variables.read_text()}python_extra_packages: ["jupyterlab"]\n')
-    bare.cli("bundle", "lock", "-i", bare.name, timeout=900)
-    bare.run("provision", "--json")
+    lab.cli("bundle", "lock", "-i", lab.name, timeout=900)
+    lab.run("provision", "--json")
 
-    process = bare.cli.start("notebook", "-i", bare.name, "--json")
+    process = lab.cli.start("notebook", "-i", lab.name, "--json")
     assert process.stdout is not None
     try:
         url = json.loads(process.stdout.readline())["url"]
@@ -90,29 +81,29 @@ def test_a_cell_runs_on_the_cluster(bare: OwnLab) -> None:
         )
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  the same
             kernel = json.load(answer)["id"]
-        assert token not in bare.on(master, "ps -eo args; journalctl -u mammoctl-notebook")
-        listening = bare.on(master, "ss -Htlnp | grep 'python' | awk '{print $4}'")
+        assert token not in lab.on(master, "ps -eo args; journalctl -u mammoctl-notebook")
+        listening = lab.on(master, "ss -Htlnp | grep 'python' | awk '{print $4}'")
         assert all(one.startswith("127.0.0.1:") for one in listening.split()), listening
-        port = bare.on(
+        port = lab.on(
             master,
             "sed -n 's/.*\"port\": \\([0-9]*\\).*/\\1/p'"
             " /var/lib/mammoctl/notebooks/.runtime/jpserver-*.json",
         )
         words = shlex.join(["-c", CLIENT, port, token, kernel, CELL])
-        said = bare.on(master, f"/opt/mammoctl/env/bin/python {words}")
+        said = lab.on(master, f"/opt/mammoctl/env/bin/python {words}")
         assert said == f"spark://{master}:7077 4950"
         # Whoever comes back finds the same server.
-        again = bare.cli.start("notebook", "-i", bare.name, "--json", "--keep")
+        again = lab.cli.start("notebook", "-i", lab.name, "--json", "--keep")
         assert again.stdout is not None
         assert json.loads(again.stdout.readline())["url"].endswith(f"token={token}")
         again.send_signal(signal.SIGINT)
         assert again.wait(timeout=30) == 0
-        assert bare.on(master, "systemctl is-active mammoctl-notebook") == "active"
+        assert lab.on(master, "systemctl is-active mammoctl-notebook") == "active"
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
     finally:
         process.kill()
-    assert bare.on(master, "systemctl is-active mammoctl-notebook", rc=None) == "inactive"
-    assert bare.on(master, "pgrep -f '[j]upyterlab'", rc=1) == ""
-    bare.run("provision", "--json")
-    assert bare.run("verify", "--json").json()["ok"]
+    assert lab.on(master, "systemctl is-active mammoctl-notebook", rc=None) == "inactive"
+    assert lab.on(master, "pgrep -f '[j]upyterlab'", rc=1) == ""
+    lab.run("provision", "--json")
+    assert lab.run("verify", "--json").json()["ok"]

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import LAB, NODES, Cli, wait_until
+from .command import Cli
+from .conftest import LAB, NODES, wait_until
 
 pytestmark = pytest.mark.lab
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import LAB, NODES, REPO, Cli, Provisioning, wait_until
+from .command import Cli
+from .conftest import LAB, NODES, REPO, Provisioning, wait_until
 
 pytestmark = pytest.mark.lab
 

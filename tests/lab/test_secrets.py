@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import LAB, NODES, Cli, Provisioning
+from .command import Cli
+from .conftest import LAB, NODES, Provisioning
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 

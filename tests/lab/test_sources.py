@@ -13,7 +13,7 @@ import yaml
 from mammoctl.bundle import versions
 from mammoctl.bundle.store import Store
 
-from .conftest import Cli
+from .command import Cli
 from .own_lab import OwnLab, own_lab
 from .package_server import package_server
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import LAB, NODES, Cli, Finished, Provisioning, wait_until
+from .command import Cli, Finished
+from .conftest import LAB, NODES, Provisioning, wait_until
 
 pytestmark = pytest.mark.lab
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import LAB, NODES, Cli, Provisioning, wait_until
+from .command import Cli
+from .conftest import LAB, NODES, Provisioning, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 

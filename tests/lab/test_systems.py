@@ -15,7 +15,7 @@ from mammoctl.ansible import control
 from mammoctl.errors import LabError
 from mammoctl.lab import image
 
-from .conftest import Cli
+from .command import Cli
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 

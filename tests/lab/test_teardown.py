@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from .conftest import Cli
-from .own_lab import OwnLab, own_lab
+from .own_lab import Ward
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-LAB, SUBNET = "mmdown", "10.213.9.0/24"
 
 # What programs of the system keep of the state before: copies, and caches that they make again.
 LEFT = re.compile(
@@ -66,12 +63,6 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module")
-def bare(cli: Cli) -> Iterator[OwnLab]:
-    with own_lab(cli, LAB, SUBNET, "--nodes", "2") as lab:
-        yield lab
-
-
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return what is not as it was, but for what programs of the system keep for themselves."""
     return [
@@ -83,36 +74,37 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     ]
 
 
-def test_a_node_is_what_it_was_and_data_stays_unless_told_otherwise(bare: OwnLab) -> None:
-    before = {node: bare.json_on(node, INVENTORY) for node in bare.nodes}
-    master = bare.nodes[0]
-    bare.run("provision")
-    assert differences(before[master], bare.json_on(master, INVENTORY)), "nothing was provisioned"
-    bare.on(master, "echo kept | /opt/mammoctl/bin/hdfs dfs -put - /tmp/kept")
+def test_a_node_is_what_it_was_and_data_stays_unless_told_otherwise(ward: Ward) -> None:
+    lab = ward.back_to("bare")
+    before = {node: lab.json_on(node, INVENTORY) for node in lab.nodes}
+    master = lab.nodes[0]
+    ward.back_to("provisioned")
+    assert differences(before[master], lab.json_on(master, INVENTORY)), "nothing was provisioned"
+    lab.on(master, "echo kept | /opt/mammoctl/bin/hdfs dfs -put - /tmp/kept")
     # A package that came with mammoctl, and that somebody has come to need since.
-    bare.on(master, _needing("nftables"))
+    lab.on(master, _needing("nftables"))
 
-    listed = bare.run("teardown", "--check", "--json").json()
+    listed = lab.run("teardown", "--check", "--json").json()
     assert listed["check"]
     assert listed["recorded"]["before"] == listed["recorded"]["after"]
     assert all(stats["changed"] == 2 for stats in listed["hosts"].values())
-    refused = bare.run("teardown", rc=2)
+    refused = lab.run("teardown", rc=2)
     assert "--yes" in refused.stderr
 
-    bare.run("teardown", "--yes")
-    assert bare.on(master, "ls -d /opt/mammoctl /opt/spark /etc/spark 2>/dev/null", rc=None) == ""
-    assert "fsimage" in bare.on(master, "ls /var/lib/hdfs/name/current")
-    assert bare.on(master, "dpkg-query -W -f '${db:Status-Abbrev}' nftables").strip() == "ii"
-    bare.on(master, "dpkg --purge needing")
+    lab.run("teardown", "--yes")
+    assert lab.on(master, "ls -d /opt/mammoctl /opt/spark /etc/spark 2>/dev/null", rc=None) == ""
+    assert "fsimage" in lab.on(master, "ls /var/lib/hdfs/name/current")
+    assert lab.on(master, "dpkg-query -W -f '${db:Status-Abbrev}' nftables").strip() == "ii"
+    lab.on(master, "dpkg --purge needing")
 
-    bare.run("provision")
-    assert bare.on(master, "/opt/mammoctl/bin/hdfs dfs -cat /tmp/kept") == "kept"
+    lab.run("provision")
+    assert lab.on(master, "/opt/mammoctl/bin/hdfs dfs -cat /tmp/kept") == "kept"
 
-    removed = bare.run("teardown", "--data", "--yes", "--json").json()
+    removed = lab.run("teardown", "--data", "--yes", "--json").json()
     assert not any(made for host in removed["recorded"]["after"].values() for made in host.values())
-    found = {node: differences(before[node], bare.json_on(node, INVENTORY)) for node in bare.nodes}
-    assert found == {node: [] for node in bare.nodes}
-    assert bare.run("teardown", "--data", "--yes", "--json").json()["changed"] == []
+    found = {node: differences(before[node], lab.json_on(node, INVENTORY)) for node in lab.nodes}
+    assert found == {node: [] for node in lab.nodes}
+    assert lab.run("teardown", "--data", "--yes", "--json").json()["changed"] == []
 
 
 def _needing(package: str) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import REPO, Cli
+from .command import Cli
+from .conftest import REPO
 from .page import Block, blocks, said, script
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import Cli
 from .other_bundle import another
-from .own_lab import OwnLab, own_lab
+from .own_lab import OwnLab
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-LAB, SUBNET = "mmup", "10.213.8.0/24"
 WORDS = "what was there before\n"
 SIX = "/opt/mammoctl/env/bin/python -c 'import importlib.metadata as m; print(m.version(\"six\"))'"
 
 
 @dataclass
 class Site:
-    """A provisioned lab of two nodes, and the bundle that it is going to be upgraded to."""
+    """A provisioned lab, and the bundle that it is going to be upgraded to."""
 
     lab: OwnLab
     first: str
@@ -51,14 +48,14 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(cli: Cli) -> Iterator[Site]:
-    with own_lab(cli, LAB, SUBNET, "--nodes", "2") as lab:
-        first = lab.run("provision", "--json").json()["bundle"]
-        record = Path(cli("bundle", "show", first, "--json").json()[0]["path"])
-        second = another(record)
-        put = "printf %s | /opt/mammoctl/bin/hdfs dfs -put - /tmp/words"
-        lab.on(lab.nodes[0], put.replace("%s", f"'{WORDS.strip()}'"))
-        yield Site(lab, first, second.key, second.requirements["cpu"].sha256[:16])
+def site(own_cluster: OwnLab) -> Site:
+    lab = own_cluster
+    first = json.loads(lab.on(lab.nodes[0], "cat /etc/mammoctl/cluster.json"))["bundle"]
+    record = Path(lab.cli("bundle", "show", first, "--json").json()[0]["path"])
+    second = another(record)
+    put = "printf %s | /opt/mammoctl/bin/hdfs dfs -put - /tmp/words"
+    lab.on(lab.nodes[0], put.replace("%s", f"'{WORDS.strip()}'"))
+    return Site(lab, first, second.key, second.requirements["cpu"].sha256[:16])
 
 
 def verified(site: Site) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import LAB, NODES, Cli, Provisioning, wait_until
+from .command import Cli
+from .conftest import LAB, NODES, Provisioning, wait_until
 
 pytestmark = pytest.mark.lab
 
