@@ -43,6 +43,7 @@ from mammoctl.commands import (
     upgrade,
     verify,
 )
+from mammoctl.commands.app import App, AskBecomePass
 
 # What the machine can refuse anywhere, and the mend.
 _SYSTEM_REFUSALS = {
@@ -57,9 +58,8 @@ _SYSTEM_REFUSALS = {
     errno.EMFILE: "let this shell open more files (ulimit -n 4096), then run this again",
 }
 
-app = typer.Typer(
+app = App(
     name="mammoctl",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Bare Debian or Ubuntu hosts to a verified Spark and TensorFlow cluster.",
@@ -77,10 +77,7 @@ def _root(
     version: Annotated[  # noqa: ARG001  its callback does it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    ask_become_pass: Annotated[
-        bool,
-        typer.Option("--ask-become-pass", "-K", help="Ask for the password of sudo on the hosts."),
-    ] = False,
+    ask_become_pass: AskBecomePass = False,
 ) -> None:
     """Bare Debian or Ubuntu hosts to a verified Spark and TensorFlow cluster."""
     if ask_become_pass:

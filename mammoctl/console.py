@@ -22,23 +22,54 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False, soft_wrap=True)
 _ending: list[bool] = []
+_volume = {"quiet": False, "verbose": False}
 _UNLIMITED = 1000  # nothing is folded for a file or a pipe
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def set_volume(*, quiet: bool, verbose: bool) -> None:
+    """Choose how much is said while working.
+
+    Args:
+        quiet: results, warnings, errors and questions alone.
+        verbose: what `detail` says, too; line by line instead of bars.
+
+    Raises:
+        UsageError: both at once.
+    """
+    from mammoctl.errors import UsageError
+
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose exclude each other")
+    _volume.update(quiet=quiet, verbose=verbose)
+
+
+def is_verbose() -> bool:
+    """Tell whether details are wanted."""
+    return _volume["verbose"]
+
+
 def is_interactive() -> bool:
-    """Tell whether bars and live tables make sense: standard error is a terminal."""
-    return err.is_terminal and not err.is_dumb_terminal
+    """Tell whether bars and live tables are wanted and make sense on standard error."""
+    return err.is_terminal and not err.is_dumb_terminal and not any(_volume.values())
+
+
+def detail(message: str) -> None:
+    """Say with ``--verbose`` what is done, for whoever wants to know or to repeat it."""
+    if is_verbose():
+        err.print(f"[dim]{escape(message)}[/]")
 
 
 def note(message: str) -> None:
     """Say something on standard error (plain text; no markup)."""
-    err.print(message, markup=False)
+    if not _volume["quiet"]:
+        err.print(message, markup=False)
 
 
 def step(message: str) -> None:
     """Announce a stage of long work on standard error."""
-    err.print(f"[bold cyan]==>[/] {escape(message)}")
+    if not _volume["quiet"]:
+        err.print(f"[bold cyan]==>[/] {escape(message)}")
 
 
 def warn(message: str) -> None:

@@ -57,6 +57,9 @@ class PlainLines:
         elif kind == "changed":
             self.changes += 1
             self.say(f"  changed: [{event.host}] {run.task(event).name}")
+        elif kind in ("ok", "skipped"):
+            if console.is_verbose():
+                self.say(f"  {kind}: [{event.host}] {run.task(event).name}")
         elif kind in ("failed", "unreachable") and not event.data.get("ignored"):
             message = str(event.data.get("message", "")).partition("\n")[0]
             self.say(f"  {kind}: [{event.host}] {run.task(event).name}: {message}")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from mammoctl import become, paths, redaction
+from mammoctl import become, console, paths, redaction
 from mammoctl.ansible import events
 from mammoctl.ansible.hints import hint_for
 from mammoctl.errors import Interrupted, MammoctlError, PlaybookFailed
@@ -187,9 +187,11 @@ def run_playbook(
     run = events.Run()
     began = time.monotonic()
     log = _new_log(name, cluster)
+    # What the user gave with -e may hold a password.
+    shown = redaction.Redactor().text(shlex.join(line))
+    console.detail(f"$ {shown}\nlog: {log}")
     with renderer(run, title or name, cluster) as show, log.open("ab") as output:
-        # What the user gave with -e may hold a password.
-        output.write(f"$ {redaction.Redactor().text(shlex.join(line))}\n".encode())
+        output.write(f"$ {shown}\n".encode())
         output.flush()
         with _process(line, cluster, output) as (process, stream):
             for raw in stream:

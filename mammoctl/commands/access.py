@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mammoctl.commands.app import App
 from mammoctl.commands.options import Inventory, Json, Yes, again
 
 if TYPE_CHECKING:
     from mammoctl.access.keys import PublicKey
     from mammoctl.access.nodes import Access, Seen
 
-app = typer.Typer(no_args_is_help=True, help="Let further operators in, and out again.")
+app = App(help="Let further operators in, and out again.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the operator is called here.")]
 

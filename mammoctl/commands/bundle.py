@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from mammoctl.commands.app import App
 from mammoctl.commands.bundle_create import Inventory, create
 from mammoctl.commands.options import Json
 
-app = typer.Typer(
-    no_args_is_help=True,
+app = App(
     help="What the nodes are installed from: resolved and fetched once, then pushed over SSH.",
 )
 app.command()(create)

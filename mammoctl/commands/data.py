@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mammoctl import completion
+from mammoctl.commands.app import App
 from mammoctl.commands.options import Inventory, Json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-app = typer.Typer(no_args_is_help=True, help="Bring images to the cluster.")
+app = App(help="Bring images to the cluster.")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mammoctl import completion
+from mammoctl.commands.app import App
 from mammoctl.commands.job_options import ResultsDir
 from mammoctl.commands.options import Inventory, Json, Yes, again
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mammoctl.jobs.watch import Outcome
     from mammoctl.ssh import Nodes
 
-app = typer.Typer(no_args_is_help=True, help="List, watch, end and resume the jobs of a cluster.")
+app = App(help="List, watch, end and resume the jobs of a cluster.")
 
 Job = Annotated[
     str,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mammoctl.commands import words
+from mammoctl.commands.app import App
 
 if TYPE_CHECKING:
     from mammoctl.lab.state import LabState
 
-app = typer.Typer(
-    no_args_is_help=True,
+app = App(
     help="Real machines on this one (systemd-nspawn), to try a cluster on. Needs root.",
 )
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mammoctl import completion
+from mammoctl.commands.app import App
 from mammoctl.commands.options import Inventory, Json, Yes, again
 
 if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
     from mammoctl.ssh import Nodes
 
-app = typer.Typer(no_args_is_help=True, help="Workers that join the cluster, and that leave it.")
+app = App(help="Workers that join the cluster, and that leave it.")
 
 
 @app.command()

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mammoctl.commands.app import App
 from mammoctl.commands.options import Inventory, Json, Yes, again
 
 if TYPE_CHECKING:
     from mammoctl.ansible.runner import PlaybookResult
     from mammoctl.inventory import Cluster
 
-app = typer.Typer(no_args_is_help=True, help="Change the secrets of a cluster.")
+app = App(help="Change the secrets of a cluster.")
 
 
 @app.callback()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+
+from mammoctl.commands.app import Command
 
 _KEY = "mammoctl.command"
 
 
-class Split(TyperCommand):
+class Split(Command):
     """Keeps the words behind ``--`` apart: the parser would mix them with the nodes."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import getpass
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
-from mammoctl import become
+from mammoctl import become, console
 from mammoctl.errors import MammoctlError
 from mammoctl.inventory import Cluster, Host
 from mammoctl.ssh import failures, streams, transfer, tunnels
@@ -119,6 +120,7 @@ class Nodes(AbstractContextManager["Nodes"]):
             timeout: seconds without any output after which the host counts as unreachable.
         """
         node = self.host(host)
+        began = time.monotonic()
         with self._open_channel(node, command, sudo) as channel:
             channel.settimeout(timeout)
             data = input.encode() if isinstance(input, str) else input or b""
@@ -130,6 +132,8 @@ class Nodes(AbstractContextManager["Nodes"]):
         result = Result(node.name, shown(command), stdout, stderr, rc)
         if rc == -1:
             raise failures.unreachable(node, "the connection broke")
+        seconds = time.monotonic() - began
+        console.detail(f"{node.name}: {result.command}: exit code {rc}, {seconds:.1f} s")
         return self._checked(node, result, sudo, check=check)
 
     def run_all(
@@ -280,6 +284,7 @@ class Nodes(AbstractContextManager["Nodes"]):
         """
         node = self.host(host)
         argv = self.openssh(node, command, sudo)
+        console.detail(f"{node.name}: {shown(command)}: fed through ssh")
         stdout, stderr, rc = transfer.feed(argv, source, progress, self.secret(node, sudo))
         if rc == transfer.SSH_FAILED:
             raise failures.explain_openssh(self.cluster, node, self.login(node), stderr)
@@ -296,6 +301,7 @@ class Nodes(AbstractContextManager["Nodes"]):
     ) -> None:
         node = self.host(host)
         argv = self.openssh(node, command, sudo)
+        console.detail(f"{node.name}: {shown(command)}: read through ssh")
         stderr, rc = transfer.drain(argv, sink, progress, self.secret(node, sudo))
         if rc == transfer.SSH_FAILED:
             raise failures.explain_openssh(self.cluster, node, self.login(node), stderr)
@@ -405,6 +411,7 @@ class Nodes(AbstractContextManager["Nodes"]):
         user = node.user or getpass.getuser()
         if node.key_file and not node.key_file.is_file():
             raise failures.key_missing(node)
+        console.detail(f"{node.name}: connecting to {node.address}:{node.port}")
         try:
             return connect(self.cluster, node, self.ssh_config, *self._waits)
         except Exception as exc:

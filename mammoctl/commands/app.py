@@ -1,0 +1,136 @@
+"""How every command of mammoctl takes its options and shows its help: see `App`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+from mammoctl import console
+
+_PLAIN: dict[Any, str] = {bool: "", str: "TEXT", int: "NUMBER", float: "NUMBER", Path: "PATH"}
+
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        envvar="MAMMOCTL_QUIET",
+        show_envvar=False,
+        help="Only results and problems.",
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        envvar="MAMMOCTL_VERBOSE",
+        show_envvar=False,
+        help="Every command on the nodes and every task as well.",
+    ),
+]
+
+
+class Command(TyperCommand):
+    """A command whose help is folded to the width of the terminal, and names no Python types."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.help = unfolded(self.help or "")
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, ``--help`` among them."""
+        return [_named(parameter) for parameter in super().get_params(ctx)]
+
+
+class Group(TyperGroup):
+    """A group of commands that shows its help in the same way."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, ``--help`` among them."""
+        return [_named(parameter) for parameter in super().get_params(ctx)]
+
+
+class App(typer.Typer):
+    """A group of commands that all take ``--quiet``, ``--verbose`` and ``--ask-become-pass``."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(cls=Group, no_args_is_help=True, **settings)
+
+    def command(  # type: ignore[override]
+        self, name: str | None = None, *, cls: type[Command] = Command, **settings: Any
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register a function as a command, as Typer does."""
+        register = super().command(name, cls=cls, **settings)
+
+        def add(function: Callable[..., Any]) -> Callable[..., Any]:
+            register(_with_common_options(function))
+            return function
+
+        return add
+
+
+AskBecomePass = Annotated[
+    bool,
+    typer.Option("--ask-become-pass", "-K", help="Ask for the password of sudo on the hosts."),
+]
+# Behind a command as well as before it; told of once, by `mammoctl --help`.
+_AskBecomePassHidden = Annotated[bool, typer.Option("--ask-become-pass", "-K", hidden=True)]
+
+
+def unfolded(text: str) -> str:
+    """Return a help with each paragraph on one line; blocks that are indented stay as they are."""
+    lines: list[str] = []
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if paragraph.startswith("  ") and lines and "\n  " in lines[-1]:
+            lines[-1] += f"\n{paragraph}"  # examples, one below the other
+        else:
+            is_block = "\n  " in f"\n{paragraph}"
+            lines.append(paragraph if is_block else paragraph.replace("\n", " "))
+    return "\n\n".join(lines)
+
+
+def plain(option: TyperOption) -> str | None:
+    """Return what the help calls an option's value where it has no word of its own."""
+    kind: Any = option.type_descriptor.annotation
+    return _PLAIN.get(get_args(kind)[0] if get_origin(kind) is list else kind)
+
+
+def _with_common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def command(
+        *args: Any, quiet: bool, verbose: bool, ask_become_pass: bool, **options: Any
+    ) -> Any:
+        console.set_volume(quiet=quiet, verbose=verbose)
+        if ask_become_pass:
+            from mammoctl import become
+
+            become.ask()
+        return function(*args, **options)
+
+    own = inspect.signature(function, eval_str=True)
+    common = {"quiet": Quiet, "verbose": Verbose, "ask_become_pass": _AskBecomePassHidden}
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in common.items()
+    ]
+    command.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[*own.parameters.values(), *added]
+    )
+    return command
+
+
+def _named(parameter: Any) -> Any:
+    """Say what a value is by a word rather than by its type in Python."""
+    if isinstance(parameter, TyperArgument):
+        # Its name says it.
+        parameter.display_type_rich = lambda ctx: None  # type: ignore[method-assign]  # noqa: ARG005
+    elif isinstance(parameter, TyperOption) and parameter.metavar is None:
+        parameter.metavar = plain(parameter)
+    return parameter
