@@ -1,4 +1,4 @@
-"""What the shell offers on Tab: names of inventories, hosts, jobs and data sets.
+"""What the shell offers on Tab: names of inventories, hosts, jobs, data sets and operators.
 
 A cluster is asked for its names at most once a minute, and never for longer than a few seconds;
 what it said last is kept beside the other things that can be made again. Whatever fails, the shell
@@ -21,7 +21,7 @@ import typer
 
 from mammoctl import paths
 
-Kind = Literal["hosts", "jobs", "data"]
+Kind = Literal["hosts", "jobs", "data", "operators"]
 
 FRESH_S = 60.0
 GROUPS = ("all", "spark_master", "spark_workers")
@@ -59,6 +59,11 @@ def jobs(ctx: typer.Context, incomplete: str) -> list[str]:
 def data(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the names of its data sets."""
     return _matching("data", ctx, incomplete)
+
+
+def operators(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer the names of those who were let in."""
+    return _matching("operators", ctx, incomplete)
 
 
 def _matching(kind: Kind, ctx: typer.Context, incomplete: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mammoctl import completion
 from mammoctl.commands.app import App
 from mammoctl.commands.options import Inventory, Json, Yes, again
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 app = App(help="Let further operators in, and out again.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the operator is called here.")]
+Known = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="As `access list` shows it.", autocompletion=completion.operators
+    ),
+]
 
 
 @app.command()
@@ -162,7 +169,7 @@ def list_(*, inventory: Inventory = None, as_json: Json = False) -> None:
 
 @app.command()
 def revoke(
-    name: Name, *, inventory: Inventory = None, yes: Yes = False, as_json: Json = False
+    name: Known, *, inventory: Inventory = None, yes: Yes = False, as_json: Json = False
 ) -> None:
     """Take an operator's key off every node.
 

@@ -112,3 +112,8 @@ def test_hosts_and_groups_where_several_may_be_meant(ward: Path, asked: list[lis
     assert completion.targets(context(), "s") == ["screening", "spark_master", "spark_workers"]
     assert completion.places(context(), "p") == ["pilot:"]
     assert completion.places(context(), "pilot:/et") == []
+
+
+def test_operators_to_revoke(ward: Path, asked: list[list[str]]) -> None:
+    assert completion.operators(context(), "p") == ["pilot"]
+    assert asked == [["names", "operators", "-i", str(ward)]]
