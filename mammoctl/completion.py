@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from typing import Literal
 
 import typer
 
-from mammoctl import paths
+from mammoctl import files, paths
 
 Kind = Literal["hosts", "jobs", "data", "operators"]
 
@@ -109,10 +108,7 @@ def keep(source: Path, kind: Kind, found: list[str]) -> None:
     """Keep names for the next time; a cache that cannot be written is none."""
     path = _path(source, kind)
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.write_text(json.dumps(found), encoding="utf-8")
-        part.replace(path)
+        files.write(path, json.dumps(found))
 
 
 def _path(source: Path, kind: Kind) -> Path:

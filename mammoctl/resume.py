@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mammoctl import paths
+from mammoctl import files, paths
 from mammoctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,10 +125,7 @@ class Progress:
         self._path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        part = self._path.with_suffix(".part")
-        part.touch(mode=0o600)
-        part.write_text(json.dumps(asdict(self._record)), encoding="utf-8")
-        part.replace(self._path)
+        files.write(self._path, json.dumps(asdict(self._record)), mode=0o600)
 
 
 def read(cluster: Cluster) -> Record:

@@ -7,14 +7,13 @@ that, and goes on with the value that it made.
 
 from __future__ import annotations
 
-import os
 import secrets
 import string
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mammoctl import files
 from mammoctl.cluster import NotProvisioned
 from mammoctl.errors import ConnectionFailed, MammoctlError
 from mammoctl.status.node import NodeState
@@ -117,10 +116,9 @@ def begin(inventory: Path, names: Iterable[str] = ROTATED) -> bool:
             continue
         # The value before first: whenever this ends, one of the two files has it.
         if there:
-            _write(before, there)
-        _write(
-            current, ("".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH)) + "\n").encode()
-        )
+            files.write(before, there, mode=0o600, durable=True)
+        value = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+        files.write(current, value + "\n", mode=0o600, durable=True)
     return goes_on
 
 
@@ -128,23 +126,3 @@ def finish(inventory: Path, names: Iterable[str] = ROTATED) -> None:
     """Forget the values before, now that every node has the new ones."""
     for name in names:
         (folder(inventory) / (name + BEFORE)).unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600, whole or not at all, and see it on the disk."""
-    descriptor, name = tempfile.mkstemp(prefix=".", dir=path.parent)  # 0600
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    parent = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)

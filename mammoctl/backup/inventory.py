@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from mammoctl.errors import UsageError
+from mammoctl.files import write as write_whole
 
 if TYPE_CHECKING:
     from mammoctl.inventory import Cluster
@@ -82,8 +83,7 @@ def put_back(folder: Path, contents: Mapping[str, bytes], *, force: bool) -> Ret
             _make((done.aside / name).parent)
             path.replace(done.aside / name)
         _make(path.parent)
-        path.touch(_PRIVATE)
-        path.write_bytes(content)
+        write_whole(path, content, mode=_PRIVATE, durable=True)
         done.written.append(name)
     return done
 

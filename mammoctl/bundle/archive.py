@@ -18,10 +18,10 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
-from mammoctl import console
+from mammoctl import console, files
 from mammoctl.bundle import model
 from mammoctl.bundle.model import Artifact, Bundle
-from mammoctl.bundle.store import human, sha256_of, write_atomically
+from mammoctl.bundle.store import human, sha256_of
 from mammoctl.errors import BundleError, UsageError
 
 RECORD, SUMS, STORE = "bundle.json", "SHA256SUMS", "store"
@@ -93,8 +93,8 @@ def _write_folder(bundle: Bundle, target: Path) -> str:
             part.chmod(0o644)
             part.replace(path)
             bars.advance(bar, file.size)
-    write_atomically(target / SUMS, _sums(bundle, record))
-    write_atomically(target / RECORD, record)
+    files.write(target / SUMS, _sums(bundle, record))
+    files.write(target / RECORD, record)
     return sha256_of(target / SUMS)
 
 
@@ -125,7 +125,7 @@ def _write_archive(bundle: Bundle, target: Path) -> str:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    write_atomically(target.with_name(f"{target.name}.sha256"), f"{digest}  {target.name}\n")
+    files.write(target.with_name(f"{target.name}.sha256"), f"{digest}  {target.name}\n")
     return digest
 
 

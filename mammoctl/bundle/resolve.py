@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mammoctl import console, paths
+from mammoctl import console, files, paths
 from mammoctl.bundle import debian, environment, fetch, locks, parts, pyspark, versions, weights
 from mammoctl.bundle.locks import Pin
 from mammoctl.bundle.model import Artifact, Bundle, Target, content_key, from_json, to_json
-from mammoctl.bundle.store import Store, Stored, human, write_atomically
+from mammoctl.bundle.store import Store, Stored, human
 from mammoctl.errors import BundleError, Interrupted, UsageError
 
 # What unpacking and building PySpark's wheel takes for a while, as a multiple of its source.
@@ -311,5 +311,5 @@ def remember(bundle: Bundle) -> Bundle:
     bundle = replace(bundle, path=bundles_dir() / bundle.key / "bundle.json")
     text = json.dumps(to_json(bundle), indent=1) + "\n"
     if not bundle.path.is_file() or bundle.path.read_text() != text:
-        write_atomically(bundle.path, text)
+        files.write(bundle.path, text)
     return bundle

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mammoctl import console, paths
+from mammoctl import console, files, paths
 from mammoctl.errors import BundleError
 
 _CHUNK = 1 << 20
@@ -47,20 +46,6 @@ def sha256_of(path: Path) -> str:
     """Return the sha256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 class Store:
@@ -127,7 +112,7 @@ class Store:
         if (stored := self.get(sha256)) is not None and stored.name == name:
             return stored
         target = self._folder(sha256) / name
-        write_atomically(target, text)
+        files.write(target, text)
         self._record(target, sha256)
         return Stored(target, sha256, target.stat().st_size)
 
@@ -147,7 +132,7 @@ class Store:
 
     def remember(self, key: str, sha256: str) -> None:
         """Let a file of the store be found under ``key`` (`derived`)."""
-        write_atomically(self.root / ".derived" / key, sha256 + "\n")
+        files.write(self.root / ".derived" / key, sha256 + "\n")
 
     def verify(self, sha256: str) -> str | None:
         """Compute a file's sum again; return what is wrong with it, or None.
@@ -224,7 +209,7 @@ class Store:
     def _record(self, path: Path, sha256: str) -> None:
         status = path.stat()
         record = json.dumps([path.name, status.st_size, status.st_mtime_ns])
-        write_atomically(self.root / ".index" / sha256, record)
+        files.write(self.root / ".index" / sha256, record)
 
 
 def mismatch(name: str, expected: str, actual: str) -> BundleError:

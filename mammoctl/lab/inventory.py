@@ -6,9 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
+from mammoctl import files
 from mammoctl.errors import LabError
 from mammoctl.lab.limits import visible_cores
-from mammoctl.lab.state import LabState, write_atomically
+from mammoctl.lab.state import LabState
 
 _FILES = ("hosts.yml", "known_hosts", "id_ed25519", "group_vars/all.yml")
 _HEADER = "# Written by `mammoctl lab up`, removed by `mammoctl lab down`.\n"
@@ -74,10 +75,10 @@ def write(state: LabState, folder: Path) -> None:
     """Write the inventory into ``folder``; the key and known_hosts come from the lab's folder."""
     made = [path for path in (folder.parent, folder, folder / "group_vars") if not path.exists()]
     (folder / "group_vars").mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "hosts.yml", hosts_yaml(state))
-    write_atomically(folder / "group_vars" / "all.yml", group_vars_yaml(state))
-    write_atomically(folder / "known_hosts", (state.dir / "known_hosts").read_text())
-    write_atomically(folder / "id_ed25519", (state.dir / "id_ed25519").read_text(), 0o600)
+    files.write(folder / "hosts.yml", hosts_yaml(state))
+    files.write(folder / "group_vars" / "all.yml", group_vars_yaml(state))
+    files.write(folder / "known_hosts", (state.dir / "known_hosts").read_text())
+    files.write(folder / "id_ed25519", (state.dir / "id_ed25519").read_text(), mode=0o600)
     if (user := os.environ.get("SUDO_UID")) and (grp := os.environ.get("SUDO_GID")):
         # Under sudo the files belong to who called it: the other commands need no root.
         for path in (*made, *(folder / name for name in _FILES)):
@@ -87,7 +88,10 @@ def write(state: LabState, folder: Path) -> None:
 def remove(folder: Path) -> None:
     """Remove what the lab wrote, and the secrets of a cluster that no longer exists."""
     for name in _FILES:
-        (folder / name).unlink(missing_ok=True)
+        path = folder / name
+        # What an interrupted write left is ours, too.
+        for left in (path, *path.parent.glob(f".{path.name}.*")):
+            left.unlink(missing_ok=True)
     shutil.rmtree(folder / "secrets", ignore_errors=True)
     for path in (folder / "group_vars", folder):
         if path.is_dir() and not any(path.iterdir()):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from mammoctl import console
+from mammoctl import console, files
 from mammoctl.errors import LabError
 from mammoctl.lab import cgroups, image, inventory, network, node, remote, rootfs, system
 from mammoctl.lab import state as states
@@ -150,7 +150,7 @@ def boot(state: LabState, nodes: Sequence[NodeState] | None = None) -> None:
             keys[one.name] = rootfs.host_key(rootfs.host_key_path(state, one), one.name)
 
         each(state.nodes, prepare)
-        states.write_atomically(state.dir / "known_hosts", inventory.known_hosts(state, keys))
+        files.write(state.dir / "known_hosts", inventory.known_hosts(state, keys))
         each(nodes, lambda one: node.start(state, one))
     wait_ready(state, nodes)
     state.pending = ""

@@ -12,9 +12,10 @@ import threading
 import time
 from pathlib import Path
 
+from mammoctl import files
 from mammoctl.errors import LabError
 from mammoctl.lab import cgroups, image, limits, network, rootfs
-from mammoctl.lab.state import LabState, NodeState, write_atomically
+from mammoctl.lab.state import LabState, NodeState
 
 _ENVIRONMENT = {
     "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
@@ -103,7 +104,7 @@ def _start(state: LabState, node: NodeState, lock_fd: int) -> None:
         "cpus": node.cpus,
         "cores": node.cores,
     }
-    write_atomically(folder / "run.json", json.dumps(run, indent=2) + "\n")
+    files.write(folder / "run.json", json.dumps(run, indent=2) + "\n")
     unified = {"UNIFIED_CGROUP_HIERARCHY": "1"} if image.find(node.image).unified else {}
     with (folder / "console.log").open("ab") as log:
         process = subprocess.Popen(

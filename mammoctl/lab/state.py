@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mammoctl import files
 from mammoctl.errors import LabError, UsageError
 
 SCHEMA = 1
@@ -133,19 +134,7 @@ class LabState:
     def save(self) -> None:
         """Write the record; a reader sees the old one or the new one, never a part."""
         self.dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-        write_atomically(self.dir / "lab.json", json.dumps(asdict(self), indent=2) + "\n")
-
-
-def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace ``path`` in one step."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(fd)
-    temporary.replace(path)
+        files.write(self.dir / "lab.json", json.dumps(asdict(self), indent=2) + "\n")
 
 
 def _known(kind: type, raw: dict[str, Any]) -> dict[str, Any]:
@@ -231,7 +220,7 @@ def lock(key: str, *, wait: bool, busy: str = "") -> Iterator[int]:
     """
     path = LOCKS / f"mammoctl-{key}.lock"
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode=0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

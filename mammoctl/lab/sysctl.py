@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mammoctl.lab.state import boot_id, labs_dir, lock, write_atomically
+from mammoctl import files
+from mammoctl.lab.state import boot_id, labs_dir, lock
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
@@ -30,7 +31,7 @@ def acquire(lab: str) -> None:
     with lock("sysctl", wait=True):
         before, labs = _load()
         record = {"boot": boot_id(), "before": before, "labs": sorted({*labs, lab})}
-        write_atomically(_record(), json.dumps(record) + "\n")
+        files.write(_record(), json.dumps(record) + "\n")
         if FORWARD.read_text().strip() != "1":
             FORWARD.write_text("1\n")
 
@@ -42,7 +43,7 @@ def release(lab: str) -> None:
         labs = [name for name in labs if name != lab]
         if labs:
             record = {"boot": boot_id(), "before": before, "labs": labs}
-            write_atomically(_record(), json.dumps(record) + "\n")
+            files.write(_record(), json.dumps(record) + "\n")
             return
         if FORWARD.read_text().strip() != before:
             FORWARD.write_text(before + "\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 from mammoctl.bundle import environment
 from mammoctl.bundle.model import Artifact, Bundle, content_key, from_json, to_json
 from mammoctl.bundle.process import Runner
-from mammoctl.bundle.store import Store, Stored, write_atomically
+from mammoctl.bundle.store import Store, Stored
 
 
 def another(record: Path, *, package: str = "six", suffix: str = ".post1") -> Bundle:
@@ -54,7 +54,7 @@ def another(record: Path, *, package: str = "six", suffix: str = ".post1") -> Bu
     key = content_key(files)
     path = record.parents[1] / key / "bundle.json"
     made = replace(first, key=key, path=path, requirements=requirements, files=tuple(files))
-    write_atomically(path, json.dumps(to_json(made), indent=1) + "\n")
+    files.write(path, json.dumps(to_json(made), indent=1) + "\n")
     return made
 
 

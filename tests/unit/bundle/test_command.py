@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mammoctl import bundle as package
-from mammoctl import paths
+from mammoctl import files, paths
 from mammoctl.bundle.model import Artifact, Bundle, Target, content_key, to_json
-from mammoctl.bundle.store import Store, write_atomically
+from mammoctl.bundle.store import Store
 from mammoctl.commands.bundle import app
 from mammoctl.errors import BundleError, UsageError
 
@@ -24,7 +24,7 @@ def made(store: Store) -> Bundle:
     path = paths.cache_dir() / "bundles" / key / "bundle.json"
     target = Target("3.11", "x86_64")
     bundle = Bundle(key, path, store.root, target, {"cpu": file}, (file,))
-    write_atomically(path, json.dumps(to_json(bundle)))
+    files.write(path, json.dumps(to_json(bundle)))
     return bundle
 
 

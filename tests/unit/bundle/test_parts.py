@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from mammoctl import files
 from mammoctl.bundle import parts, sources
 from mammoctl.bundle.fetch import Job
 from mammoctl.bundle.model import Bundle, Target, from_json, to_json
 from mammoctl.bundle.sources import Sources
-from mammoctl.bundle.store import Store, write_atomically
+from mammoctl.bundle.store import Store
 
 # Chooses everything that a bundle may have.
 CHOSEN = Sources(
@@ -47,6 +48,6 @@ def test_the_record_keeps_the_choices(chosen: Sources, tmp_path: Path) -> None:
     bundle = Bundle("0" * 16, path, tmp_path, target, {}, ())
     record = to_json(bundle)
     assert ("sources" in record["target"]) == (chosen != Sources())
-    write_atomically(path, json.dumps(record))
+    files.write(path, json.dumps(record))
     assert from_json(path).target == target
     assert sources.from_json(sources.to_json(chosen)) == chosen

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mammoctl import files
 from mammoctl.errors import LabError
 from mammoctl.lab import inventory
 from mammoctl.lab.plan import Request, plan
-from mammoctl.lab.state import LabState, write_atomically
+from mammoctl.lab.state import LabState
 
 
 @pytest.fixture
@@ -19,8 +20,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabState:
     lab = plan(Request("lab", nodes=2, memory="1g,2g", cpus="0.6,1"))
     lab.save()
     keys = {"lab1": "ssh-ed25519 AAA", "lab2": "ssh-ed25519 BBB"}
-    write_atomically(lab.dir / "known_hosts", inventory.known_hosts(lab, keys))
-    write_atomically(lab.dir / "id_ed25519", "private\n", 0o600)
+    files.write(lab.dir / "known_hosts", inventory.known_hosts(lab, keys))
+    files.write(lab.dir / "id_ed25519", "private\n", mode=0o600)
     return lab
 
 
