@@ -6,7 +6,7 @@ import errno
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -86,39 +86,19 @@ def _root(
         become.ask()
 
 
-for command in (
-    init,
-    check,
-    plan,
-    provision,
-    verify,
-    status,
-    services,
-    node,
-    logs,
-    exec,
-    ssh,
-    cp,
-    ui,
-    notebook,
-    upgrade,
-    access,
-    secrets,
-    backup,
-    teardown,
-    unlock,
-    support_bundle,
-    explore,
-    submit,
-    predict,
-    data,
-    jobs,
-    bundle,
-    lab,
-    demo,
-    names,
-):
-    command.register(app)
+# In the order in which `mammoctl --help` shows them.
+PANELS: dict[str, tuple[Any, ...]] = {
+    "Cluster": (init, check, plan, provision, verify, node, upgrade, teardown),
+    "Operation": (status, services, logs, exec, ssh, cp, ui),
+    "Data and jobs": (data, submit, jobs, predict, explore, notebook),
+    "Administration": (access, secrets, backup, support_bundle, unlock),
+    "Bundles and labs": (bundle, lab, demo),
+}
+for panel, modules in PANELS.items():
+    app.panel = panel
+    for module in modules:
+        module.register(app)
+names.register(app)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

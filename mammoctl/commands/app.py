@@ -58,22 +58,31 @@ class Group(TyperGroup):
 
 
 class App(typer.Typer):
-    """A group of commands that all take ``--quiet``, ``--verbose`` and ``--ask-become-pass``."""
+    """A group of commands that all take ``--quiet``, ``--verbose`` and ``--ask-become-pass``.
+
+    Attributes:
+        panel: heading in the help for what is registered from now on.
+    """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(cls=Group, no_args_is_help=True, **settings)
+        self.panel: str | None = None
 
     def command(  # type: ignore[override]
         self, name: str | None = None, *, cls: type[Command] = Command, **settings: Any
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register a function as a command, as Typer does."""
-        register = super().command(name, cls=cls, **settings)
+        register = super().command(name, cls=cls, rich_help_panel=self.panel, **settings)
 
         def add(function: Callable[..., Any]) -> Callable[..., Any]:
             register(_with_common_options(function))
             return function
 
         return add
+
+    def add_typer(self, typer_instance: typer.Typer, **settings: Any) -> None:
+        """Add a group of commands, as Typer does."""
+        super().add_typer(typer_instance, rich_help_panel=self.panel, **settings)
 
 
 AskBecomePass = Annotated[
