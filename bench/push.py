@@ -73,7 +73,8 @@ def seconds(commands: list[list[str]]) -> float:
     """Run commands at the same time and return how long all of them took."""
     began = time.perf_counter()
     running = [subprocess.Popen(argv, stdin=subprocess.DEVNULL) for argv in commands]
-    if any([process.wait() for process in running]):
+    codes = [process.wait() for process in running]
+    if any(codes):
         sys.exit("one of them failed")
     return time.perf_counter() - began
 
