@@ -20,6 +20,10 @@ from typing import Any
 from mammoctl import paths
 from mammoctl.errors import InventoryError
 
+VAULT_HINT = (
+    "give the vault's present password: ANSIBLE_VAULT_PASSWORD_FILE=FILE names a file that holds "
+    "it, or a program that prints it"
+)
 MASTER_GROUP = "spark_master"
 WORKERS_GROUP = "spark_workers"
 _FILE_NAMES = ("hosts.yml", "hosts.yaml", "hosts", "hosts.ini", "inventory.yml", "inventory.yaml")
@@ -158,6 +162,9 @@ def ansible_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         LC_ALL="C.UTF-8",
         PYTHONUNBUFFERED="1",
     )
+    if given := env.get("ANSIBLE_VAULT_PASSWORD_FILE"):
+        # Ansible runs in the project's folder, not where it was given.
+        env["ANSIBLE_VAULT_PASSWORD_FILE"] = str(Path(given).expanduser().absolute())
     env.update(extra or {})
     return env
 
@@ -202,12 +209,15 @@ def _unreadable(source: Path, stderr: str) -> InventoryError:
             f"{place}: {cause[1].strip()}", hint="mend the YAML at that line and column"
         )
     lines = [line for line in stderr.splitlines() if line.strip()]
+    is_vault = re.search(r"vault (secret|password)|Decryption failed", stderr)
     errors = [line for line in lines if "ERROR" in line] or lines[-3:]
     place = where[1] if where else str(source)
     return InventoryError(
         f"Ansible cannot read the inventory {place}",
         details=[line.strip() for line in errors[:5]],
-        hint=f"see all of it with: ansible-inventory -i {source} --list",
+        hint=VAULT_HINT
+        if is_vault
+        else f"see all of it with: ansible-inventory -i {source} --list",
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mammoctl import files
+from mammoctl import files, vault
 from mammoctl.cluster import NotProvisioned
 from mammoctl.errors import ConnectionFailed, MammoctlError
 from mammoctl.status.node import NodeState
@@ -103,7 +103,9 @@ def begin(inventory: Path, names: Iterable[str] = ROTATED) -> bool:
 
     Raises:
         OSError: they cannot be written.
+        VaultError: one is encrypted, and the password is missing.
     """
+    vault.require(folder(inventory))
     goes_on = False
     where = folder(inventory)
     where.mkdir(mode=0o700, exist_ok=True)
@@ -117,8 +119,10 @@ def begin(inventory: Path, names: Iterable[str] = ROTATED) -> bool:
         # The value before first: whenever this ends, one of the two files has it.
         if there:
             files.write(before, there, mode=0o600, durable=True)
-        value = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
-        files.write(current, value + "\n", mode=0o600, durable=True)
+        value = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH)).encode() + b"\n"
+        if vault.is_encrypted(there):
+            value = vault.encrypt(value, current)
+        files.write(current, value, mode=0o600, durable=True)
     return goes_on
 
 

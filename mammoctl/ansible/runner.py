@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from mammoctl import become, console, paths, redaction
+from mammoctl import become, console, paths, redaction, vault
 from mammoctl.ansible import events
 from mammoctl.ansible.hints import hint_for
 from mammoctl.errors import Interrupted, MammoctlError, PlaybookFailed
@@ -173,6 +173,7 @@ def run_playbook(
 
     Raises:
         PlaybookFailed: tasks failed or hosts could not be reached.
+        VaultError: a secret is encrypted, and the password is missing; nothing was begun.
         Interrupted: Ctrl-C; Ansible has been stopped.
     """
     from mammoctl.ansible.render import renderer
@@ -184,6 +185,7 @@ def run_playbook(
     )  # fmt: skip
     if not paths.playbook(name).is_file():
         raise PlaybookFailed(f"there is no playbook {paths.playbook(name)}")
+    vault.require(cluster.path / "secrets")
     run = events.Run()
     began = time.monotonic()
     log = _new_log(name, cluster)

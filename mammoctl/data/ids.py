@@ -12,6 +12,7 @@ import os
 import secrets
 from pathlib import Path
 
+from mammoctl import vault
 from mammoctl.errors import DataError
 
 ID_HEX_DIGITS = 16
@@ -64,7 +65,7 @@ def load_key(cluster_folder: Path) -> bytes:
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         try:
-            text = path.read_text(encoding="ascii").strip()
+            text = vault.read(path).decode("ascii").strip()
         except FileNotFoundError:
             return _generate(path)
         key = bytes.fromhex(text)

@@ -110,8 +110,9 @@ def test_a_link_to_a_safer_place_stays_one(where, tmp_path):
 
 def test_it_is_made_as_the_role_makes_the_first_one():
     text = (paths.project_root() / "roles/spark/vars/main.yml").read_text()
-    wanted = yaml.safe_load(text)["_spark_secret"]
-    assert f"/secrets/{rotation.SPARK}'" in wanted
+    known = yaml.safe_load(text)
+    wanted = known["_spark_secret_kept"]
+    assert f"/secrets/{rotation.SPARK}'" in known["_spark_secret_file"]
     assert "length=48" in wanted
     assert "['ascii_letters', 'digits']" in wanted
     assert rotation._LENGTH == 48
