@@ -45,7 +45,7 @@ def test_every_difference_is_found_and_provision_mends_the_nodes(own_cluster: Ow
         f"mkdir -p {DROP_IN}; printf '[Service]\\nProtectSystem=no\\nNoNewPrivileges=no\\n'"
         f" > {DROP_IN}/weaker.conf; systemctl daemon-reload",
     )
-    lab.on(third, "nft delete table inet mammoctl_guard; usermod --shell /bin/sh spark")
+    lab.on(third, "nft delete table inet mammoctl; usermod --shell /bin/sh spark")
     told = differences(lab, rc=1)
     assert set(told) == {"", first, second, third}
     assert any(str(secret) in text and "0644" in text for text in told[""])
