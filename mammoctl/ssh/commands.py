@@ -13,7 +13,7 @@ Sudo = bool | str
 
 # What programs and sudo say is read here; a login may have any language (C.UTF-8 is on every
 # Debian and Ubuntu, and keeps names of files beyond ASCII).
-_ENGLISH = ("env", "-u", "LANGUAGE", "LC_ALL=C.UTF-8")
+ENGLISH = ("env", "-u", "LANGUAGE", "LC_ALL=C.UTF-8")
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ def command_line(
     """
     argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
     if not needs_sudo(sudo, login):
-        return quoted([*_ENGLISH, *argv])
+        return quoted([*ENGLISH, *argv])
     if login == "root":  # a minimal root-only host may have no sudo
-        return quoted([*_ENGLISH, "runuser", "-u", str(sudo), "--", *argv])
+        return quoted([*ENGLISH, "runuser", "-u", str(sudo), "--", *argv])
     # Without its memory of earlier answers sudo asks each time: what is sent is never left over.
     how = ["-k", "-S", "-p", ""] if password else ["-n"]
     user = ["-H", "-u", sudo] if isinstance(sudo, str) else []
-    return quoted([*_ENGLISH, sudo_exe, *how, *user, "--", *argv])
+    return quoted([*ENGLISH, sudo_exe, *how, *user, "--", *argv])
 
 
 def while_connected(command: Command) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from mammoctl import become, console
 from mammoctl.inventory import Cluster, Host
 from mammoctl.ssh import failures, streams
-from mammoctl.ssh.commands import Command, Sudo, command_line, needs_sudo, quoted
+from mammoctl.ssh.commands import ENGLISH, Command, Sudo, command_line, needs_sudo, quoted
 from mammoctl.ssh.config import CONNECT_TIMEOUT, ssh_config
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class Connections(AbstractContextManager["Connections"]):
         self._waits = (connect_s, answer_s)
         self._connections: dict[str, fabric.Connection] = {}
         self._locks = {name: threading.Lock() for name in cluster.hosts}
+        self._sudo_locks = {name: threading.Lock() for name in cluster.hosts}
         self._secrets: dict[str, bytes] = {}
+        self._refused: dict[str, str] = {}
         self._config_lock = threading.Lock()
         self._config: Path | None = None
         self._stack = ExitStack()
@@ -88,20 +90,33 @@ class Connections(AbstractContextManager["Connections"]):
         return str(node.vars.get("ansible_become_exe") or "sudo")
 
     def secret(self, host: str | Host, sudo: Sudo) -> bytes:
-        """Return what sudo on a host reads before the command does: a password, or nothing."""
+        """Return what sudo on a host reads before the command does: a password, or nothing.
+
+        A password is tried once, before anything depends on it: a command that keeps its input open
+        would wait for ever with a wrong one, and every further try may lock the account.
+        """
         node = self.host(host)
         if not sudo or not needs_sudo(sudo, self.login(node)) or self.login(node) == "root":
             return b""
-        if node.name not in self._secrets:
-            known = become.password(node)
-            asks = known is not None and not self._is_password_free(node)
-            self._secrets[node.name] = f"{known}\n".encode() if asks else b""
-        return self._secrets[node.name]
+        with self._sudo_locks[node.name]:
+            if node.name not in self._secrets:
+                known = become.password(node)
+                asks = known is not None and self._sudo(node, "-n")[0] != 0
+                self._secrets[node.name] = f"{known}\n".encode() if asks else b""
+                if asks:
+                    rc, said = self._sudo(node, "-S", "-p", "", given=self._secrets[node.name])
+                    why = failures.sudo_problem(said) or f"sudo ended with status {rc}"
+                    self._refused[node.name] = why if rc else ""
+            if why := self._refused.get(node.name):
+                raise failures.sudo_refused(node, self.login(node), why)
+            return self._secrets[node.name]
 
-    def _is_password_free(self, node: Host) -> bool:
-        with self._session(node, quoted([self._sudo_exe(node), "-k", "-n", "true"])) as channel:
-            streams.exchange(channel, b"")
-            return channel.recv_exit_status() == 0
+    def _sudo(self, node: Host, *options: str, given: bytes = b"") -> tuple[int, str]:
+        """Become root for nothing; return the exit code and what sudo complained of."""
+        line = quoted([*ENGLISH, self._sudo_exe(node), "-k", *options, "true"])
+        with self._session(node, line) as channel:
+            _stdout, stderr = streams.exchange(channel, given)
+            return channel.recv_exit_status(), stderr
 
     def _open_channel(self, node: Host, command: Command, sudo: Sudo) -> paramiko.Channel:
         return self._session(node, self._line(node, command, sudo))

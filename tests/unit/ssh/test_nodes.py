@@ -12,6 +12,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from mammoctl import become, lock
 from mammoctl.errors import ConnectionFailed, RemoteError
 from mammoctl.inventory import Host
 from mammoctl.ssh import Nodes
@@ -347,6 +348,54 @@ def test_sudo_wants_a_password(nodes, tmp_path, monkeypatch):
     with pytest.raises(ConnectionFailed, match="user tester cannot become root") as caught:
         nodes.run("node1", ["id"], sudo=True, check=False)
     assert "NOPASSWD" in caught.value.hint
+
+
+SUDO = """#!/bin/sh
+# As sudo does: -n fails, -S reads line after line until one is right or there are no more.
+case " $* " in *" -n "*) echo 'sudo: a password is required' >&2; exit 1;; esac
+while read -r line; do
+    echo try >> {tries}
+    if [ "$line" = right ]; then
+        while [ "$1" != -- ] && [ "$1" != true ]; do shift; done
+        [ "$1" = -- ] && shift
+        exec "$@"
+    fi
+    echo 'Sorry, try again.' >&2
+done
+echo 'sudo: no password was provided' >&2
+exit 1
+"""
+
+
+@pytest.fixture
+def asking(tmp_path, monkeypatch):
+    """Let sudo ask for a password; return the file with a line per try."""
+    fake, tries = tmp_path / "bin" / "sudo", tmp_path / "tries"
+    fake.parent.mkdir()
+    fake.write_text(SUDO.format(tries=tries))
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    return tries
+
+
+def test_a_right_password_reaches_sudo_alone(nodes, asking, monkeypatch):
+    monkeypatch.setattr(become, "password", lambda _host: "right")
+    assert nodes.run("node1", ["cat"], sudo=True, input="for the command").stdout == (
+        "for the command"
+    )
+    assert list(nodes.follow("node1", ["echo", "line"], sudo=True)) == ["line"]
+
+
+@pytest.mark.timeout(60)
+def test_a_wrong_password_is_tried_once_and_nothing_waits(nodes, asking, monkeypatch):
+    monkeypatch.setattr(become, "password", lambda _host: "wrong")
+    for _time in range(2):
+        with pytest.raises(ConnectionFailed, match="user tester cannot become root") as caught:
+            list(nodes.follow("node1", ["echo", "line"], sudo=True))
+        assert "no password was provided" in caught.value.message
+    with lock.held(nodes, "provision"):  # without a lock: what needs root says so itself
+        pass
+    assert asking.read_text().splitlines() == ["try"]
 
 
 def test_the_user_may_add_a_jump_host(cluster, make_cluster, server, tmp_path):
