@@ -158,7 +158,9 @@ def _lockdown(seen: Mapping[str, Any], locked: bool) -> Iterable[tuple[str, str,
     elif seen["live"] and "policy drop" not in seen["live"]:
         yield "the lock-down has been changed: it does not drop what it does not know", reload, True
     elif seen["live"] and seen["declared"] and seen["live"] != seen["declared"]:
-        text = "the lock-down has been changed: its rules are not those of /etc/mammoctl/lockdown.nft"
+        text = (
+            "the lock-down has been changed: its rules are not those of /etc/mammoctl/lockdown.nft"
+        )
         yield text, reload, True
 
 

@@ -89,7 +89,8 @@ def parts(host: Host) -> list[Part]:
         Part(
             "guard.txt",
             "the rules of the guard, and of the lock-down where there is one",
-            "nft list table inet mammoctl; nft list table inet mammoctl_lockdown 2>/dev/null || true",
+            "nft list table inet mammoctl; "
+            "nft list table inet mammoctl_lockdown 2>/dev/null || true",
         ),
         Part(
             "services.txt",

@@ -31,7 +31,11 @@ def test_in_force(node, lockdown):
     node.expect_service("mammoctl-lockdown")
     reload = f"on {node.name}: sudo systemctl reload mammoctl-lockdown"
     expect(lockdown["live"], "the rules of the lock-down are not loaded", reload)
-    expect("policy drop" in lockdown["live"], "the lock-down does not drop what it does not know", reload)
+    expect(
+        "policy drop" in lockdown["live"],
+        "the lock-down does not drop what it does not know",
+        reload,
+    )
     changed = lockdown["declared"] and lockdown["live"] != lockdown["declared"]
     expect(not changed, "the rules in force are not those of /etc/mammoctl/lockdown.nft", reload)
     expect(

@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         if arguments.get("state") != "loaded":
             return {**result, **self._call(arguments, task_vars)}
-        confirm_s = int(arguments.get("confirm_s", 60))
+        confirm_s = int(arguments.get("confirm_s", 120))
         # The timer began somewhere in between: it runs between these two.
         earliest = time.monotonic() + confirm_s
         try:
@@ -85,6 +85,6 @@ class ActionModule(ActionBase):
             actions=[],
             diff={"before": "", "after": ""},
             msg=f"The rules of the lock-down were not confirmed over a new SSH connection ({reason}).\n{now}\n"
-            "Correct lockdown_ssh_from, lockdown_rules or the way from here to the node, and run the same command again.",
+            "Correct lockdown_ssh_from, lockdown_rules or the way from here to the node, then run the same again.",
         )
         return result

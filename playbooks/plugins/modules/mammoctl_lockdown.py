@@ -291,7 +291,7 @@ def main():
                 "required": True,
             },
             "rules": {"type": "str"},
-            "confirm_s": {"type": "int", "default": 60},
+            "confirm_s": {"type": "int", "default": 120},
             "peers": {"type": "list", "elements": "str", "default": []},
         },
         required_if=[("state", "tried", ["rules"]), ("state", "loaded", ["rules"])],

@@ -25,12 +25,17 @@ def elements(entries, name):
     for entry in entries:
         if entry.get("set", {}).get("name") in (f"{name}4", f"{name}6"):
             for part in entry["set"].get("elem", []):
-                if isinstance(part, dict) and "prefix" in part:
-                    part = f"{part['prefix']['addr']}/{part['prefix']['len']}"
-                elif isinstance(part, dict):
-                    part = "-".join(map(str, part["range"]))
-                found.append(part)
+                found.append(written(part))
     return found
+
+
+def written(part):
+    """Return an element as a text."""
+    if isinstance(part, str):
+        return part
+    if "prefix" in part:
+        return f"{part['prefix']['addr']}/{part['prefix']['len']}"
+    return "-".join(map(str, part["range"]))
 
 
 listed = said("nft", "--json", "list", "table", *TABLE.split())

@@ -153,8 +153,16 @@ def test_each_difference_is_told_alone(change, said: str, grave: bool) -> None:
         (True, {"live": RULES, "declared": ""}, ""),
         (True, {}, "the lock-down is declared and not loaded"),
         (False, {"live": RULES, "declared": RULES}, "a lock-down is in force that the inventory"),
-        (True, {"live": RULES, "declared": RULES + " "}, "the lock-down has been changed: its rules"),
-        (True, {"live": RULES.replace("drop", "accept")}, "the lock-down has been changed: it does"),
+        (
+            True,
+            {"live": RULES, "declared": RULES + " "},
+            "the lock-down has been changed: its rules",
+        ),
+        (
+            True,
+            {"live": RULES.replace("drop", "accept")},
+            "the lock-down has been changed: it does",
+        ),
         (True, {"live": RULES, "armed": True}, "rules of the lock-down wait to be confirmed"),
     ],
 )

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 NFT = shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin")
+OWN = Path("/proc/self/ns/net")
 OPERATOR, OUTSIDER, NODE = "10.9.0.20", "10.9.0.30", "10.9.0.1"
 
 
@@ -25,14 +26,18 @@ def rules(render, **other: object) -> str:
 
 def test_it_names_its_own_table_only(render):
     text = rules(render)
-    assert set(re.findall(r"^\s*(?:delete )?table (\w+ \w+)", text, re.M)) == {"inet mammoctl_lockdown"}
+    assert set(re.findall(r"^\s*(?:delete )?table (\w+ \w+)", text, re.M)) == {
+        "inet mammoctl_lockdown"
+    }
     assert "flush" not in text
     assert "policy drop;" in text
 
 
 def test_ssh_answers_everybody_until_it_is_narrowed(render):
     assert "\n    tcp dport { 22 } accept\n" in rules(render)
-    text = rules(render, _lockdown_ssh_from=["192.0.2.7", "fd00::/64"], _lockdown_ssh_ports=[22, 2222])
+    text = rules(
+        render, _lockdown_ssh_from=["192.0.2.7", "fd00::/64"], _lockdown_ssh_ports=[22, 2222]
+    )
     assert "\n    ip saddr @ssh4 tcp dport { 22, 2222 } accept\n" in text
     assert "\n    tcp dport { 22" not in text
     assert re.search(r"set ssh4 \{[^}]*elements = \{ 192\.0\.2\.7 \}", text)
@@ -40,7 +45,10 @@ def test_ssh_answers_everybody_until_it_is_narrowed(render):
 
 
 def test_ports_and_rules_of_the_site(render):
-    ports = [{"port": 9100, "from": ["192.0.2.7", "fd00::7"]}, {"port": "60000-60010", "protocol": "udp"}]
+    ports = [
+        {"port": 9100, "from": ["192.0.2.7", "fd00::7"]},
+        {"port": "60000-60010", "protocol": "udp"},
+    ]
     text = rules(render, lockdown_ports=ports, lockdown_rules=["ip protocol vrrp accept"])
     lines = [line.strip() for line in text.splitlines()]
     for line in (
@@ -51,7 +59,11 @@ def test_ports_and_rules_of_the_site(render):
         assert line in lines, line
     established = lines.index("ct state established,related accept")
     # What is open already stays open, whatever the site's own rules say.
-    assert established < lines.index("ip protocol vrrp accept") < lines.index("tcp dport { 22 } accept")
+    assert (
+        established
+        < lines.index("ip protocol vrrp accept")
+        < lines.index("tcp dport { 22 } accept")
+    )
 
 
 def test_the_unit_is_ready_before_the_network(render):
@@ -72,18 +84,20 @@ def test_the_unit_is_ready_before_the_network(render):
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """A node, and a peer with several addresses on a line to it: two networks without processes of others."""
+    """A node, and a peer with several addresses on a line to it, in networks of their own."""
     if not NFT or os.geteuid() != 0:
         pytest.skip("loading rules for real needs root and nft (Debian package nftables)")
     sleep = ["unshare", "--net", "sleep", "300"]
     node, peer = subprocess.Popen(sleep), subprocess.Popen(sleep)
 
-    def inside(process: subprocess.Popen[bytes], *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def inside(
+        process: subprocess.Popen[bytes], *argv: str, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         line = ["nsenter", "--net", "--target", str(process.pid), *argv]
         return subprocess.run(line, capture_output=True, text=True, timeout=60, check=check)
 
     def is_apart(process: subprocess.Popen[bytes]) -> bool:
-        return os.readlink(f"/proc/{process.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+        return Path(f"/proc/{process.pid}/ns/net").readlink() != OWN.readlink()
 
     listener = None
     try:
@@ -152,7 +166,7 @@ def scanned(networks: SimpleNamespace, text: str) -> dict[str, list[int]]:
 
 @pytest.mark.programs
 def test_who_gets_in(render, networks):
-    """The kernel's own answer, for IPv4 and (with its neighbours to be found) IPv6, beside a table of others."""
+    """The kernel's own answer; over IPv6 the neighbours have to be found as well."""
     networks.inside(networks.node, NFT, "add", "table", "inet", "foreign")
     cluster = {"_guard_addresses": [NODE, "10.9.0.2", "fd09::2"]}
     open_ssh = scanned(networks, rules(render, **cluster))
@@ -218,7 +232,9 @@ def node(networks, plugin, tmp_path, monkeypatch, ansible_module) -> Any:
     monkeypatch.setattr(module, "CONFIRMED", str(tmp_path / "confirmed.nft"))
     monkeypatch.setattr(module, "CANDIDATE", str(tmp_path / "candidate.nft"))
     monkeypatch.setattr(module, "UNIT_FILE", str(tmp_path / "unit"))
-    subprocess.run(["nft", "delete", "table", "inet", "mammoctl_lockdown"], capture_output=True, check=False)
+    subprocess.run(
+        ["nft", "delete", "table", "inet", "mammoctl_lockdown"], capture_output=True, check=False
+    )
 
     def lockdown(check_mode: bool = False) -> Any:
         return module.Lockdown(ansible_module(check_mode=check_mode, peers=["10.0.0.2"]))
@@ -278,7 +294,9 @@ def test_rules_that_others_have_changed_are_noticed(node, render):
     node.make().load(text, 60)
     node.make().confirm()
     node.keep(text)
-    subprocess.run(["nft", "insert", "rule", "inet", "mammoctl_lockdown", "input", "accept"], check=True)
+    subprocess.run(
+        ["nft", "insert", "rule", "inet", "mammoctl_lockdown", "input", "accept"], check=True
+    )
     assert node.make(check_mode=True).load(text, 60)
 
 
@@ -308,21 +326,24 @@ def test_it_is_removed_whole(node, render):
     assert in_force(node) != "" and len(told) == 4
     assert node.make().remove() == told
     assert in_force(node) == ""
-    assert not any((node.path / name).exists() for name in ("unit", "confirmed.nft", "candidate.nft"))
+    assert not any(
+        (node.path / name).exists() for name in ("unit", "confirmed.nft", "candidate.nft")
+    )
     assert node.make().remove() == []
 
 
 def test_the_operator_is_found_behind_sudo(plugin):
-    """sudo's own environment lacks SSH_CONNECTION; that of the shell that it was called from has it."""
+    """sudo's own environment lacks SSH_CONNECTION; that of the shell above it has it."""
     module = plugin("modules", "mammoctl_lockdown")
     environment = {**os.environ, "SSH_CONNECTION": "::ffff:192.0.2.7 50000 10.0.0.1 2222"}
     line = ["sh", "-c", "env -u SSH_CONNECTION sleep 20; true"]
     with subprocess.Popen(line, env=environment) as shell:
         try:
             children = Path(f"/proc/{shell.pid}/task/{shell.pid}/children")
-            while not (found := children.read_text().split()) or b"sleep" not in Path(
-                f"/proc/{found[0]}/cmdline"
-            ).read_bytes()[:5]:
+            while (
+                not (found := children.read_text().split())
+                or b"sleep" not in Path(f"/proc/{found[0]}/cmdline").read_bytes()[:5]
+            ):
                 assert shell.poll() is None
             assert module.connection(int(found[0])) == ("192.0.2.7", 2222)
             subprocess.run(["kill", found[0]], check=True)
@@ -332,13 +353,20 @@ def test_the_operator_is_found_behind_sudo(plugin):
 
 
 def test_every_port_of_the_ssh_server_stays_open(plugin):
-    told = "port 22\nlistenaddress 0.0.0.0:22\nlistenaddress [::]:2222\nlistenaddress 127.0.0.1:2022\n"
+    told = (
+        "port 22\nlistenaddress 0.0.0.0:22\nlistenaddress [::]:2222\nlistenaddress 127.0.0.1:2022\n"
+    )
     assert plugin("modules", "mammoctl_lockdown").ports_of(told) == {22, 2222}
 
 
 def test_packet_filters_of_others_are_told_with_what_they_do(plugin):
     others = plugin("modules", "mammoctl_lockdown").others_of
-    assert others(None, None, None, "table inet mammoctl\ntable ip nat\ntable inet mammoctl_lockdown\n") == []
+    assert (
+        others(
+            None, None, None, "table inet mammoctl\ntable ip nat\ntable inet mammoctl_lockdown\n"
+        )
+        == []
+    )
     ufw, firewalld, published, docker, foreign = others(
         "Added user rules (see 'ufw status'):\nufw allow 22/tcp\n",
         "public (active)\n  services: dhcpv6-client ssh\n  ports: \n",
@@ -347,7 +375,9 @@ def test_packet_filters_of_others_are_told_with_what_they_do(plugin):
     )
     assert ufw.startswith("ufw is active with rules of its own (allow 22/tcp)")
     assert firewalld.startswith("firewalld is active (services: dhcpv6-client ssh)")
-    assert published.startswith("Docker publishes web 0.0.0.0:8080->80/tcp: such ports are forwarded")
+    assert published.startswith(
+        "Docker publishes web 0.0.0.0:8080->80/tcp: such ports are forwarded"
+    )
     assert "iifname docker0 accept" in docker
     assert "(inet theirs)" in foreign
     assert all(". " in line for line in (ufw, firewalld, published, docker, foreign))
@@ -363,9 +393,9 @@ def test_addresses_and_ports_are_judged(plugin):
     assert network.port_mistakes(good) == []
     bad = [9100, {"port": 0}, {"port": "9-8"}, {"ports": 9}, {"port": 1, "protocol": "sctp"}]
     assert len(network.port_mistakes([*bad, {"port": 1, "from": ["a"]}])) == 6
-    assert network.outside({"n1": "10.0.0.9", "n2": "10.1.0.9", "n3": "", "n4": "::1"}, ["10.0.0.0/24"]) == [
-        "n2 (10.1.0.9)"
-    ]
+    assert network.outside(
+        {"n1": "10.0.0.9", "n2": "10.1.0.9", "n3": "", "n4": "::1"}, ["10.0.0.0/24"]
+    ) == ["n2 (10.1.0.9)"]
 
 
 class Connection:
@@ -385,9 +415,9 @@ class Connection:
 
 @pytest.fixture
 def action(plugin, monkeypatch):
-    """Return run(*answers): the action's result, and (state, arguments of ssh) of every call of the module.
+    """Return run(*answers): the result, and (state, arguments of ssh) of every call of the module.
 
-    An answer is what the module returns, or what the call raises. The clock goes on only when somebody sleeps.
+    An answer is what a call returns or raises. The clock goes on only when somebody sleeps.
     """
     module = plugin("action", "mammoctl_lockdown")
     clock = [0.0]
@@ -398,9 +428,13 @@ def action(plugin, monkeypatch):
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
     monkeypatch.setattr(module.ActionBase, "run", lambda *_args: {})
 
-    def run(*answers: Any, check_mode: bool = False) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    def run(
+        *answers: Any, check_mode: bool = False
+    ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         calls, left = [], list(answers)
-        task = SimpleNamespace(args={"state": "loaded", "rules": "x", "confirm_s": 20}, check_mode=check_mode)
+        task = SimpleNamespace(
+            args={"state": "loaded", "rules": "x", "confirm_s": 20}, check_mode=check_mode
+        )
         one = module.ActionModule.__new__(module.ActionModule)
         one._task, one._connection = task, Connection()
 
@@ -414,7 +448,9 @@ def action(plugin, monkeypatch):
 
         one._execute_module = call
         result = one.run(None, {})
-        assert one._connection.get_option("ssh_args") == "-o ControlMaster=auto -o ControlPersist=60s"
+        assert (
+            one._connection.get_option("ssh_args") == "-o ControlMaster=auto -o ControlPersist=60s"
+        )
         return result, calls
 
     return SimpleNamespace(run=run, lost=module.AnsibleConnectionFailure("timed out"))
@@ -446,11 +482,15 @@ def test_who_is_cut_off_is_told_what_became_of_it(action):
     result, calls = action.run({"changed": True}, action.lost)
     assert result["failed"] and not result["changed"]
     assert "timed out" in result["msg"] and "on its console: sudo nft delete table" in result["msg"]
-    result, calls = action.run({"changed": True}, action.lost, action.lost, action.lost, {"operator": "x"})
+    result, calls = action.run(
+        {"changed": True}, action.lost, action.lost, action.lost, {"operator": "x"}
+    )
     assert calls[-1][0] == "seen"
     assert "The node has taken them back, and answers as before." in result["msg"]
     lost, calls = action.run(action.lost, {"operator": "x"})
     assert [state for state, _args in calls] == ["loaded", "seen"]
     assert "the connection was lost while they were loaded" in lost["msg"]
-    useless, _calls = action.run({"changed": True}, {"failed": True, "msg": "sudo: no"}, {"operator": "x"})
+    useless, _calls = action.run(
+        {"changed": True}, {"failed": True, "msg": "sudo: no"}, {"operator": "x"}
+    )
     assert "(sudo: no)" in useless["msg"] and useless["failed"]
