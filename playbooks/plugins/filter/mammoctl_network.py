@@ -16,15 +16,31 @@ def is_network(text):
     return True
 
 
+def no_list(values, name):
+    """Return what is wrong with the setting ``name``, if it is no list; nothing at all counts as an empty one."""
+    return [] if values is None or isinstance(values, (list, tuple)) else [f"{name} is {values!s}, not a list"]
+
+
+def line_mistakes(values, name):
+    """Return what is wrong with a list of lines, the setting ``name``."""
+    return no_list(values, name) or [
+        f"{name} has {value!s}, no line"
+        for value in values or []
+        if not isinstance(value, str) or "\n" in value.strip()
+    ]
+
+
 def network_mistakes(values, name):
     """Return what is wrong with a list of addresses and networks, the setting ``name``."""
-    return [f"{name} has {value!s}, no address or network" for value in values if not is_network(value)]
+    if wrong := no_list(values, name):
+        return wrong
+    return [f"{name} has {value!s}, no address or network" for value in values or [] if not is_network(value)]
 
 
 def port_mistakes(entries):
     """Return what is wrong with ``lockdown_ports``."""
-    found = []
-    for entry in entries:
+    found = no_list(entries, "lockdown_ports")
+    for entry in [] if found else entries or []:
         if not isinstance(entry, dict) or not set(entry) <= {"port", "protocol", "from"}:
             found.append(f"lockdown_ports has {entry!s}: each has port, and may have protocol and from")
             continue
@@ -34,7 +50,7 @@ def port_mistakes(entries):
             found.append(f"lockdown_ports has the port {entry.get('port', '(none)')!s}")
         if (entry.get("protocol") or "tcp") not in ("tcp", "udp"):
             found.append(f"lockdown_ports has the protocol {entry['protocol']!s}, not tcp or udp")
-        found += network_mistakes(entry.get("from") or [], "lockdown_ports")
+        found += network_mistakes(entry.get("from"), "from in lockdown_ports")
     return found
 
 
@@ -63,6 +79,7 @@ class FilterModule:
     def filters(self):
         """Return name -> function."""
         return {
+            "mammoctl_line_mistakes": line_mistakes,
             "mammoctl_network_mistakes": network_mistakes,
             "mammoctl_port_mistakes": port_mistakes,
             "mammoctl_outside": outside,

@@ -310,9 +310,8 @@ def main():
         diff = {"before": "".join("%s\n" % line for line in removed), "after": ""}
         module.exit_json(changed=bool(removed), removed=removed, diff=diff)
     changed = lockdown.load(rules, module.params["confirm_s"])
-    action = "the lock-down's rules: load, and keep if a new connection succeeds"
-    diff = {"before": "", "after": action + "\n" if changed else ""}
-    module.exit_json(changed=changed, actions=[action] if changed else [], diff=diff)
+    done = "rules loaded, kept if a new connection succeeds\n" if changed else ""
+    module.exit_json(changed=changed, diff={"before": "", "after": done})
 
 
 if __name__ == "__main__":

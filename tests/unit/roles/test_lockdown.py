@@ -389,6 +389,13 @@ def test_addresses_and_ports_are_judged(plugin):
     assert network.network_mistakes(["ward1"], "lockdown_ssh_from") == [
         "lockdown_ssh_from has ward1, no address or network"
     ]
+    assert network.network_mistakes("192.0.2.7", "x") == ["x is 192.0.2.7, not a list"]
+    assert network.network_mistakes(None, "x") == network.port_mistakes(None) == []
+    assert network.port_mistakes({"port": 1}) == ["lockdown_ports is {'port': 1}, not a list"]
+    assert network.line_mistakes(["a", "b\n c", 4], "x") == [
+        "x has b\n c, no line",
+        "x has 4, no line",
+    ]
     good = [{"port": 9100}, {"port": "1-65535", "protocol": "udp", "from": ["fd00::1"]}]
     assert network.port_mistakes(good) == []
     bad = [9100, {"port": 0}, {"port": "9-8"}, {"ports": 9}, {"port": 1, "protocol": "sctp"}]
