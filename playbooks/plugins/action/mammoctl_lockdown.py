@@ -82,7 +82,7 @@ class ActionModule(ActionBase):
         result.update(
             failed=True,
             changed=False,
-            diff={"before": "", "after": ""},
+            diff=[],
             msg=f"The rules of the lock-down were not confirmed over a new SSH connection ({reason}).\n{now}\n"
             "Correct lockdown_ssh_from, lockdown_rules or the way from here to the node, then run the same again.",
         )

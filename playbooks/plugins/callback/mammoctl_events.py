@@ -209,11 +209,11 @@ def _actions(kind, data):
 _TELLS = {
     "mammoctl_packages": lambda data: [["package", str(n), "install"] for n in data.get("installed") or []],
     "mammoctl_service": lambda data: _actions("service", data),
-    "mammoctl_lockdown": lambda data: [["removal", str(n), "remove"] for n in data.get("removed") or []],
     "mammoctl_gpu": lambda data: _actions("gpu", data),
     "mammoctl_push": lambda data: [["artifact", str(data.get("files", 0)), "send %d" % data.get("bytes", 0)]],
     "mammoctl_teardown": lambda data: [["removal", str(n), "remove"] for n in data.get("removed") or []],
     "mammoctl_files": lambda data: [_laid(part) for part in data.get("diff") or [] if isinstance(part, dict)],
+    "mammoctl_lockdown": lambda data: [_laid(part) for part in data.get("diff") or [] if isinstance(part, dict)],
 }
 
 

@@ -9,7 +9,7 @@ module: mammoctl_lockdown
 short_description: Load the rules of the node's lock-down in a way that locks nobody out
 description:
   - New rules are loaded from C(/run) behind an armed timer, which restores what was in force before. Only what has been
-    confirmed over a new connection is written below C(/etc), by other tasks. So an interrupted run, a lost
+    confirmed over a new connection is written to C(/etc/mammoctl/lockdown.nft). So an interrupted run, a lost
     connection and a reboot all end with what was there before.
   - The action plugin of the same name makes that new connection.
   - No table of others is ever touched.
@@ -18,8 +18,8 @@ options:
   state:
     description:
       - C(seen) tells who comes from where and which other packet filters are at work; C(tried) whether nft takes the
-        rules; both change nothing. C(loaded) arms the timer and loads, C(confirmed) disarms it. C(absent) removes
-        rules, unit and files.
+        rules; both change nothing. C(loaded) arms the timer and loads, C(confirmed) disarms it and keeps the rules.
+        C(absent) removes rules, unit and files.
     type: str
     choices: [seen, tried, loaded, confirmed, absent]
     required: true
@@ -42,6 +42,7 @@ import socket
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mammoctl_manifest import record
 
 TABLE = ["inet", "mammoctl_lockdown"]
 CONFIRMED = "/etc/mammoctl/lockdown.nft"
@@ -63,6 +64,11 @@ def restoring():
         CONFIRMED,
         " ".join(TABLE),
     )
+
+
+def part(name, before, after):
+    """Return one part of a diff; the callback reads a kind from a name of several words."""
+    return {"before_header": name, "after_header": name, "before": before, "after": after}
 
 
 def text_of(path):
@@ -206,7 +212,9 @@ class Lockdown:
             "others": others_of(
                 (self.run("ufw", "show", "added") or "") if ufw else None,
                 (self.run("firewall-cmd", "--list-all") or "") if firewalld else None,
-                (self.run("docker", "ps", "--format", "{{.Names}} {{.Ports}}") or "") if docker else None,
+                (self.run("timeout", "20", "docker", "ps", "--format", "{{.Names}} {{.Ports}}") or "")
+                if docker
+                else None,
                 self.run("nft", "list", "tables") or "",
             ),
         }
@@ -227,11 +235,17 @@ class Lockdown:
             return {"error": self.error(stream.name)}
 
     def load(self, rules, confirm_s):
-        """Load the rules behind an armed timer; return whether there was anything to load."""
-        if text_of(CONFIRMED) == rules and self.in_force(CONFIRMED):
-            return False
+        """Load the rules behind an armed timer; return how what was confirmed before differs, nothing for nothing."""
+        before = text_of(CONFIRMED)
+        if before == rules and self.in_force(CONFIRMED):
+            return []
+        found = [
+            part("step rules of the lock-down that others have changed", "other rules\n", "as they were confirmed\n")
+        ]
+        if before != rules:
+            found = [part(CONFIRMED, before or "", rules)]
         if self.module.check_mode:
-            return True
+            return found
         if self.is_armed():  # what an interrupted run has left is no state to come back to
             self.run("sh", "-c", restoring())
             self.disarm()
@@ -244,7 +258,7 @@ class Lockdown:
         if rc:
             self.disarm()
             self.module.fail_json(msg="nft did not load the rules, nothing was changed: %s" % err.strip())
-        return True
+        return found
 
     def arm(self, confirm_s):
         """Let systemd restore in ``confirm_s`` seconds what is in force now, whatever becomes of us."""
@@ -264,16 +278,24 @@ class Lockdown:
                 msg="The confirmation came too late: the timer had restored what was in force before. Give it more time"
                 " with lockdown_confirm_s, and run the same command again."
             )
+        record("files", [CONFIRMED])
+        temporary = CONFIRMED + ".mammoctl-new"
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), 0o644)
+            stream.write(text_of(CANDIDATE))
+        os.replace(temporary, CONFIRMED)
 
     def remove(self):
         """Remove rules, unit, timer and files; return what of them was there."""
         files = [path for path in (UNIT_FILE, CONFIRMED, CANDIDATE) if os.path.lexists(path)]
-        found = (["the rules of the lock-down"] if self.live() else []) + files
+        live = self.live()
+        found = [part("removal rules of the lock-down", live, "")] if live else []
+        found += [part(path, text_of(path) or "", "") for path in files]
         if self.module.check_mode or not (found or self.is_armed()):
             return found
         self.disarm()
         self.run("systemctl", "disable", "--now", UNIT)
-        if self.live():
+        if self.live():  # without the service, too
             self.module.run_command(["nft", "delete", "table", *TABLE], check_rc=True)
         for path in files:
             os.unlink(path)
@@ -305,13 +327,8 @@ def main():
     if state == "confirmed":
         lockdown.confirm()
         module.exit_json(changed=False)
-    if state == "absent":
-        removed = lockdown.remove()
-        diff = {"before": "".join("%s\n" % line for line in removed), "after": ""}
-        module.exit_json(changed=bool(removed), removed=removed, diff=diff)
-    changed = lockdown.load(rules, module.params["confirm_s"])
-    done = "rules loaded, kept if a new connection succeeds\n" if changed else ""
-    module.exit_json(changed=changed, diff={"before": "", "after": done})
+    diff = lockdown.remove() if state == "absent" else lockdown.load(rules, module.params["confirm_s"])
+    module.exit_json(changed=bool(diff), diff=diff)
 
 
 if __name__ == "__main__":

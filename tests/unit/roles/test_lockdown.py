@@ -232,6 +232,8 @@ def node(networks, plugin, tmp_path, monkeypatch, ansible_module) -> Any:
     monkeypatch.setattr(module, "CONFIRMED", str(tmp_path / "confirmed.nft"))
     monkeypatch.setattr(module, "CANDIDATE", str(tmp_path / "candidate.nft"))
     monkeypatch.setattr(module, "UNIT_FILE", str(tmp_path / "unit"))
+    recorded: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(module, "record", lambda kind, names: recorded.append((kind, names)))
     subprocess.run(
         ["nft", "delete", "table", "inet", "mammoctl_lockdown"], capture_output=True, check=False
     )
@@ -239,18 +241,16 @@ def node(networks, plugin, tmp_path, monkeypatch, ansible_module) -> Any:
     def lockdown(check_mode: bool = False) -> Any:
         return module.Lockdown(ansible_module(check_mode=check_mode, peers=["10.0.0.2"]))
 
-    def keep(text: str) -> None:
-        """Do what the tasks after the module's do."""
-        Path(module.CONFIRMED).write_text(text)
-        names["enabled"].touch()
-
     def timer() -> None:
         """Do what the timer does."""
         line = names["armed"].read_text()
         names["armed"].unlink()
         subprocess.run(["sh", "-c", line], check=True)
 
-    return SimpleNamespace(make=lockdown, keep=keep, timer=timer, **names, path=tmp_path)
+    confirmed = tmp_path / "confirmed.nft"
+    return SimpleNamespace(
+        make=lockdown, confirmed=confirmed, recorded=recorded, timer=timer, **names, path=tmp_path
+    )
 
 
 def in_force(node: Any) -> str:
@@ -276,11 +276,14 @@ def test_a_change_that_nobody_confirms_brings_the_confirmed_rules_back(node, ren
     node.make().load(first, 60)
     node.make().confirm()
     assert not node.armed.exists()
-    node.keep(first)
+    assert node.confirmed.read_text() == first and node.confirmed.stat().st_mode & 0o777 == 0o644
+    assert node.recorded == [("files", [str(node.confirmed)])], "teardown knows the file"
+    node.enabled.touch()
     before = in_force(node)
     assert not node.make().load(first, 60), "the second run has nothing to do"
     assert not node.make(check_mode=True).load(first, 60)
-    assert node.make().load(second, 60)
+    (told,) = node.make().load(second, 60)
+    assert (told["before"], told["after"]) == (first, second)
     assert "tcp dport 22 drop" in in_force(node)
     # Interrupted here, and begun again: what comes back is still what was confirmed.
     assert node.make().load(second, 60)
@@ -293,11 +296,12 @@ def test_rules_that_others_have_changed_are_noticed(node, render):
     text = rules(render)
     node.make().load(text, 60)
     node.make().confirm()
-    node.keep(text)
+    node.enabled.touch()
     subprocess.run(
         ["nft", "insert", "rule", "inet", "mammoctl_lockdown", "input", "accept"], check=True
     )
-    assert node.make(check_mode=True).load(text, 60)
+    (told,) = node.make(check_mode=True).load(text, 60)
+    assert told["after_header"] == "step rules of the lock-down that others have changed"
 
 
 @pytest.mark.programs
@@ -320,7 +324,7 @@ def test_it_is_removed_whole(node, render):
     text = rules(render)
     node.make().load(text, 60)
     node.make().confirm()
-    node.keep(text)
+    node.enabled.touch()
     (node.path / "unit").touch()
     told = node.make(check_mode=True).remove()
     assert in_force(node) != "" and len(told) == 4
