@@ -15,6 +15,12 @@ NEW = "-o ControlMaster=no -o ControlPath=none -o ConnectTimeout=10"
 CONSOLE = "If it stays silent, on its console: sudo nft delete table inet mammoctl_lockdown"
 
 
+def _said(result):
+    """Return why a module failed, also where it ended by an exception."""
+    event = getattr(result.get("exception"), "event", None)
+    return str(result.get("msg") or getattr(event, "msg", "no reason given")).strip()
+
+
 class ActionModule(ActionBase):
     """The control machine's half of the module of the same name."""
 
@@ -49,7 +55,7 @@ class ActionModule(ActionBase):
                 continue
             if not confirmed.get("failed"):
                 return result
-            reason = str(confirmed.get("msg", "the new connection could do nothing")).strip()
+            reason = f"it came, and failed there: {_said(confirmed)}"
             break
         return self._taken_back(result, latest, reason, task_vars)
 

@@ -272,17 +272,19 @@ class Lockdown:
 
     def confirm(self):
         """Keep the loaded rules; fail where the timer was quicker."""
+        # All that may fail comes first: the timer goes on then.
+        record("files", [CONFIRMED])
+        temporary = CONFIRMED + ".mammoctl-new"
+        with open(temporary, "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), 0o644)
+            stream.write(text_of(CANDIDATE) or "")
         self.disarm()
         if not self.in_force(CANDIDATE):
+            os.unlink(temporary)
             self.module.fail_json(
                 msg="The confirmation came too late: the timer had restored what was in force before. Give it more time"
                 " with lockdown_confirm_s, and run the same command again."
             )
-        record("files", [CONFIRMED])
-        temporary = CONFIRMED + ".mammoctl-new"
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w", encoding="utf-8") as stream:
-            os.fchmod(stream.fileno(), 0o644)
-            stream.write(text_of(CANDIDATE))
         os.replace(temporary, CONFIRMED)
 
     def remove(self):

@@ -305,6 +305,17 @@ def test_rules_that_others_have_changed_are_noticed(node, render):
 
 
 @pytest.mark.programs
+def test_what_cannot_be_kept_is_not_confirmed(node, render):
+    """The timer goes on where the rules cannot be written, on a full disk for one."""
+    node.make().load(rules(render), 60)
+    Path(f"{node.confirmed}.mammoctl-new").mkdir()
+    with pytest.raises(OSError, match="mammoctl-new"):
+        node.make().confirm()
+    node.timer()
+    assert in_force(node) == ""
+
+
+@pytest.mark.programs
 def test_nothing_is_loaded_without_a_timer_or_with_a_mistake(node, render):
     node.refuse.touch()
     with pytest.raises(AssertionError, match=r"could not be armed.*Failed to connect to bus"):
@@ -504,4 +515,4 @@ def test_who_is_cut_off_is_told_what_became_of_it(action):
     useless, _calls = action.run(
         {"changed": True}, {"failed": True, "msg": "sudo: no"}, {"operator": "x"}
     )
-    assert "(sudo: no)" in useless["msg"] and useless["failed"]
+    assert "failed there: sudo: no)" in useless["msg"] and useless["failed"]
