@@ -75,6 +75,20 @@ def units(names: list[str]) -> dict[str, dict[str, str]]:
     return found
 
 
+def lockdown() -> dict[str, object]:
+    """Return the rules of the lock-down: in force, as its file has them ('': unknown), unconfirmed.
+
+    The file is loaded in a network of its own, which ends with the command.
+    """
+    listing = "nft --stateless list table inet mammoctl_lockdown"
+    load = "nft --file /etc/mammoctl/lockdown.nft"
+    return {
+        "live": output(*listing.split()),
+        "declared": output("unshare", "--net", "sh", "-c", f"{load} && {listing}"),
+        "armed": bool(output("systemctl", "is-active", "mammoctl-lockdown-restore.timer")),
+    }
+
+
 def main() -> None:
     """Print everything."""
     at = sys.argv.index("--")
@@ -90,6 +104,7 @@ def main() -> None:
                 "files": files(sys.argv[at + 1 :]),
                 "shells": shells,
                 "guard": json.loads(rules)["nftables"] if rules else None,
+                "lockdown": lockdown(),
             }
         )
     )

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mammoctl import paths, rotation
+from mammoctl import paths, role_settings, rotation
 from mammoctl.errors import MammoctlError
 from mammoctl.findings import Finding, of_error
 from mammoctl.status.node import UNITS
@@ -24,6 +24,7 @@ OLD_S = 2 * 365 * 86400
 """Seconds after which a key is called old: rotation is asked for, nothing is wrong."""
 
 AGAIN = "mammoctl provision"
+LOCKDOWN = "mammoctl-lockdown"
 _OURS = ("spark-", "hdfs-", "mammoctl-job-")
 _SANDBOX = re.compile(r"^((?:NoNew|Protect|Private|Restrict|Lock)\w+)=(yes|strict)$", re.M)
 _INCLUDE = re.compile(r"\{% include '([^']+)' %\}")
@@ -48,13 +49,15 @@ def check(nodes: Nodes) -> list[Finding]:
     cluster = nodes.cluster
     expected = files(cluster.vars)
     program = Path(__file__).with_name("on_node.py").read_text(encoding="utf-8")
-    argv = ["python3", "-", *(f"{unit}.service" for unit in UNITS), "--", *expected]
+    argv = ["python3", "-", *(f"{unit}.service" for unit in (*UNITS, LOCKDOWN)), "--", *expected]
     found = of_control(cluster, time.time())
     for name, said in nodes.run_all(argv, sudo=True, input=program, timeout=60).items():
         if isinstance(said, MammoctlError):
             found.append(of_error(name, said))
             continue
-        found += of_node(name, json.loads(said.stdout), expected, _addresses(cluster), time.time())
+        locked = bool(role_settings.value(cluster.hosts[name].vars, "lockdown_enabled"))
+        seen, now = json.loads(said.stdout), time.time()
+        found += of_node(name, seen, expected, _addresses(cluster), now, locked=locked)
     return found
 
 
@@ -82,6 +85,8 @@ def of_node(
     expected: Mapping[str, tuple[int, str]],
     addresses: set[str],
     now: float,
+    *,
+    locked: bool = False,
 ) -> list[Finding]:
     """Return what differs on a node (pure).
 
@@ -91,16 +96,18 @@ def of_node(
         expected: what `files` returned.
         addresses: those of the cluster's nodes, as far as the inventory gives them.
         now: seconds since the epoch.
+        locked: whether the inventory declares a lock-down of the node.
     """
     if not seen["units"]:
         return [Finding(name, "no service of a cluster is there", AGAIN)]
     found = [Finding(name, *told) for told in _guard(seen, addresses)]
+    found += [Finding(name, *told) for told in _lockdown(seen["lockdown"], locked)]
     found += [Finding(name, *told) for told in _units(seen)]
     found += [Finding(name, *told) for told in _modes(seen["files"], expected)]
     for path, (_mode, _owner, _group, at) in seen["files"].items():
         if path.endswith("/.ssh/id_ed25519") and now - at > OLD_S:
             found.append(Finding(name, *_old(path, now - at), grave=False))
-    for entry in seen["listening"]:
+    for entry in seen["listening"] if not seen["lockdown"]["live"] else []:
         if not _is_ours(entry) and entry["program"] != "sshd" and not _is_local(entry):
             port, program = entry["port"], entry["program"] or "unknown"
             text = f"port {port} is open ({program}): it is not mammoctl's, and not guarded by it"
@@ -135,6 +142,26 @@ def _guard(seen: Mapping[str, Any], addresses: set[str]) -> Iterable[tuple[str, 
     if others := sorted(let_in - addresses) if addresses else []:
         text = f"the guard lets others in, too: {', '.join(others)}"
         yield text, "guard_allowed names them; keep it as short as can be", False
+
+
+def _lockdown(seen: Mapping[str, Any], locked: bool) -> Iterable[tuple[str, str, bool]]:
+    reload = f"sudo systemctl reload {LOCKDOWN} there"
+    if seen["armed"]:
+        text = "rules of the lock-down wait to be confirmed: who loaded them may have been cut off"
+        yield text, "wait until the node has taken them back, then look again", False
+    elif locked and not seen["live"]:
+        mend = f"sudo systemctl restart {LOCKDOWN} there; if there is none: {AGAIN}"
+        yield "the lock-down is declared and not loaded", mend, True
+    elif seen["live"] and not locked:
+        text = "a lock-down is in force that the inventory does not declare"
+        yield text, f"lockdown_enabled: true in the inventory, or {AGAIN}: it is removed", True
+    elif seen["live"] and "policy drop" not in seen["live"]:
+        yield "the lock-down has been changed: it does not drop what it does not know", reload, True
+    elif seen["live"] and seen["declared"] and seen["live"] != seen["declared"]:
+        text = (
+            "the lock-down has been changed: its rules are not those of /etc/mammoctl/lockdown.nft"
+        )
+        yield text, reload, True
 
 
 def _elements(guard: Iterable[Mapping[str, Any]], name: str) -> list[Any]:

@@ -88,8 +88,9 @@ def parts(host: Host) -> list[Part]:
         ),
         Part(
             "guard.txt",
-            "the guard's rules",
-            "nft list table inet mammoctl",
+            "the rules of the guard, and of the lock-down where there is one",
+            "nft list table inet mammoctl; "
+            "nft list table inet mammoctl_lockdown 2>/dev/null || true",
         ),
         Part(
             "services.txt",

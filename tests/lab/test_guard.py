@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,39 +11,17 @@ import pytest
 
 from .command import Cli
 from .conftest import LAB, NODES, SUBNET, Provisioning
+from .outsider import Outsider, outsider
 
 pytestmark = pytest.mark.lab
 
-PROBE = """
-import socket, sys
-host, ports = sys.argv[1], [int(p) for p in sys.argv[2].split(",")]
-for port in ports:
-    with socket.socket() as s:
-        s.settimeout(0.7)
-        if s.connect_ex((host, port)) == 0:
-            print(port)
-"""
-
 
 @pytest.fixture
-def outsider(provisioned: Provisioning, cli: Cli) -> Iterator[str]:
-    """Make a network namespace on the lab's bridge with an address that is not in the inventory."""
+def stranger(provisioned: Provisioning, cli: Cli) -> Iterator[Outsider]:
+    """Return a machine on the lab's bridge that is not in the inventory."""
     bridge = cli("lab", "status", "--name", LAB, "--json").json()["bridge"]
-    address = str(ipaddress.ip_network(SUBNET)[200])
-    name = "mmoutsider"
-
-    def ip(*args: str) -> None:
-        subprocess.run(["ip", *args], check=True)
-
-    ip("netns", "add", name)
-    try:
-        ip("link", "add", "mmout0", "type", "veth", "peer", "name", "eth0", "netns", name)
-        ip("link", "set", "mmout0", "master", bridge, "up")
-        ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
-        ip("-n", name, "link", "set", "eth0", "up")
-        yield name
-    finally:
-        ip("netns", "delete", name)
+    with outsider(bridge, f"{ipaddress.ip_network(SUBNET)[200]}/24") as there:
+        yield there
 
 
 def listening(node: Any, name: str) -> set[int]:
@@ -60,30 +37,13 @@ def listening(node: Any, name: str) -> set[int]:
     return ports
 
 
-def test_an_outsider_reaches_ssh_and_nothing_else(node: Any, outsider: str) -> None:
-    for index, name in enumerate(NODES):
+def test_an_outsider_reaches_ssh_and_nothing_else(node: Any, stranger: Outsider) -> None:
+    for name in NODES:
         ports = listening(node, name)
         assert 22 in ports
         assert len(ports) > 3, f"{name}: services should listen, only {ports} do"
         address = node(name, "hostname -I").split()[0]
-        done = subprocess.run(
-            [
-                "ip",
-                "netns",
-                "exec",
-                outsider,
-                "python3",
-                "-c",
-                PROBE,
-                address,
-                ",".join(map(str, ports)),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        assert {int(p) for p in done.stdout.split()} == {22}, f"{name} (node {index + 1})"
+        assert stranger.reaches(address, ports) == {22}, name
 
 
 def test_a_node_of_the_cluster_reaches_the_services(provisioned: Provisioning, node: Any) -> None:

@@ -213,6 +213,7 @@ _TELLS = {
     "mammoctl_push": lambda data: [["artifact", str(data.get("files", 0)), "send %d" % data.get("bytes", 0)]],
     "mammoctl_teardown": lambda data: [["removal", str(n), "remove"] for n in data.get("removed") or []],
     "mammoctl_files": lambda data: [_laid(part) for part in data.get("diff") or [] if isinstance(part, dict)],
+    "mammoctl_lockdown": lambda data: [_laid(part) for part in data.get("diff") or [] if isinstance(part, dict)],
 }
 
 

@@ -58,11 +58,13 @@ SOUND = {
         {"rule": {"expr": [{"accept": None}]}},
         {"rule": {"expr": [{"counter": {}}, {"drop": None}]}},
     ],
+    "lockdown": {"live": "", "declared": "", "armed": False},
 }
+RULES = "table inet mammoctl_lockdown { chain input { policy drop; } }"
 
 
-def found(seen: object) -> list[tuple[str, bool]]:
-    told = security.of_node("n1", seen, EXPECTED, NODES, NOW)  # type: ignore[arg-type]
+def found(seen: object, *, locked: bool = False) -> list[tuple[str, bool]]:
+    told = security.of_node("n1", seen, EXPECTED, NODES, NOW, locked=locked)  # type: ignore[arg-type]
     assert all(one.mend and one.host == "n1" for one in told)
     return [(one.seen, one.grave) for one in told]
 
@@ -144,7 +146,41 @@ def test_each_difference_is_told_alone(change, said: str, grave: bool) -> None:
     assert text.startswith(said) and weight == grave
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize(
+    ("locked", "changed", "said"),
+    [
+        (True, {"live": RULES, "declared": RULES}, ""),
+        (True, {"live": RULES, "declared": ""}, ""),
+        (True, {}, "the lock-down is declared and not loaded"),
+        (False, {"live": RULES, "declared": RULES}, "a lock-down is in force that the inventory"),
+        (
+            True,
+            {"live": RULES, "declared": RULES + " "},
+            "the lock-down has been changed: its rules",
+        ),
+        (
+            True,
+            {"live": RULES.replace("drop", "accept")},
+            "the lock-down has been changed: it does",
+        ),
+        (True, {"live": RULES, "armed": True}, "rules of the lock-down wait to be confirmed"),
+    ],
+)
+def test_the_lock_down_is_as_declared(locked: bool, changed: dict, said: str) -> None:
+    seen = copy.deepcopy(SOUND)
+    seen["lockdown"].update(changed)  # type: ignore[attr-defined]
+    told = found(seen, locked=locked)
+    assert [text.startswith(said) for text, _grave in told] == ([True] if said else [])
+
+
+def test_behind_a_lock_down_other_ports_answer_nobody() -> None:
+    seen = copy.deepcopy(SOUND)
+    _theirs(seen)
+    seen["lockdown"].update(live=RULES, declared=RULES)  # type: ignore[attr-defined]
+    assert found(seen, locked=True) == []
+
+
+@pytest.mark.parametrize("name", [*UNITS, security.LOCKDOWN])
 def test_what_a_unit_must_be_is_read_from_its_role(name: str) -> None:
     assert security.sandbox(name)["NoNewPrivileges"] == "yes"
     assert security.sandbox(name)["ProtectSystem"] == "strict"
@@ -189,6 +225,6 @@ def test_what_runs_on_a_node_needs_nothing_but_its_python(tmp_path: Path) -> Non
     text = Path(on_node.__file__).read_text()
     done = subprocess.run(argv, input=text, capture_output=True, text=True, check=True)
     seen = json.loads(done.stdout)
-    assert set(seen) == {"listening", "units", "files", "shells", "guard"}
+    assert set(seen) == {"listening", "units", "files", "shells", "guard", "lockdown"}
     assert seen["units"] == {}
     assert [(path, value[0]) for path, value in seen["files"].items()] == [(str(secret), 0o640)]

@@ -14,7 +14,19 @@ from mammoctl.errors import UsageError
 from mammoctl.inventory import Cluster, Host
 from mammoctl.provision import Request
 
-ROLES = ["common", "java", "ssh", "guard", "python", "cuda", "hdfs", "spark", "scala", "sbt"]
+ROLES = [
+    "common",
+    "java",
+    "ssh",
+    "guard",
+    "lockdown",
+    "python",
+    "cuda",
+    "hdfs",
+    "spark",
+    "scala",
+    "sbt",
+]
 
 
 @pytest.fixture

@@ -58,6 +58,8 @@ def renderer():
         "_guard_unit": "Requires=mammoctl-guard.service",
         "_guard_ports": ["7077", "7200-7216"],
         "_guard_addresses": [*NODES.values(), "192.0.2.0/24"],
+        "_lockdown_ssh_from": [],
+        "_lockdown_ssh_ports": [22],
         "_spark_secret": SECRET,
         "_spark_master_url": "spark://n1:7077",
         "_spark_storage": "hdfs://n1:8020/mammoctl",
