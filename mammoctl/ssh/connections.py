@@ -105,8 +105,9 @@ class Connections(AbstractContextManager["Connections"]):
                 self._secrets[node.name] = f"{known}\n".encode() if asks else b""
                 if asks:
                     rc, said = self._sudo(node, "-S", "-p", "", given=self._secrets[node.name])
-                    why = failures.sudo_problem(said) or f"sudo ended with status {rc}"
-                    self._refused[node.name] = why if rc else ""
+                    if rc:
+                        said = failures.sudo_problem(said) or f"sudo ended with status {rc}"
+                        self._refused[node.name] = said
             if why := self._refused.get(node.name):
                 raise failures.sudo_refused(node, self.login(node), why)
             return self._secrets[node.name]
