@@ -202,7 +202,9 @@ def test_a_run_that_is_killed_in_the_middle_leaves_no_rules(ward: Ward) -> None:
             lambda: any(PLANTED in ward.rules(node) for node in ward.lab.nodes), seconds=300,
             every=0.3,
         )  # fmt: skip
-        os.killpg(ansible_below(process.pid), signal.SIGKILL)
+        group = ansible_below(process.pid)
+        assert group, "the run had ended by then"
+        os.killpg(group, signal.SIGKILL)
     finally:
         process.communicate(timeout=120)
     wait_until(lambda: {node: ward.rules(node) for node in ward.lab.nodes} == before, seconds=90)

@@ -87,7 +87,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespa
     """A node, and a peer with several addresses on a line to it, in networks of their own."""
     if not NFT or os.geteuid() != 0:
         pytest.skip("loading rules for real needs root and nft (Debian package nftables)")
-    sleep = ["unshare", "--net", "sleep", "300"]
+    sleep = ["unshare", "--net", "sleep", "3600"]
     node, peer = subprocess.Popen(sleep), subprocess.Popen(sleep)
 
     def inside(
@@ -135,7 +135,7 @@ for port in {PORTS}:
     s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     s.bind(("::", port)); s.listen(); held.append(s)
 print("ready", flush=True)
-time.sleep(300)
+time.sleep(3600)
 """
 # Which ports answer each source: a refused or silent one does not.
 SCAN = """
