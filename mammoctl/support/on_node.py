@@ -34,7 +34,10 @@ SETTINGS = (
 
 ENVIRONMENT = "/opt/mammoctl/env"
 
-_PACKAGES = "openjdk-* nftables openssh-server sudo sudo-rs systemd python3 nvidia-* cuda-* libc6"
+_PACKAGES = (
+    "openjdk-* nftables wireguard-* openssh-server sudo sudo-rs systemd python3 nvidia-* cuda-* "
+    "libc6"
+)
 _JOURNAL = "journal/"
 _NAMES = "names"
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
@@ -90,6 +93,11 @@ def parts(host: Host) -> list[Part]:
             "guard.txt",
             "the guard's rules",
             "nft list table inet mammoctl",
+        ),
+        Part(
+            "wireguard.txt",
+            "WireGuard's interfaces, without private keys",
+            "command -v wg > /dev/null && wg show",
         ),
         Part(
             "services.txt",
