@@ -49,6 +49,8 @@ def is_subnet(subnet):
 def overlapping(routes, subnet, interface):
     """Return in words the routes of a host that lead into ``subnet`` by another way than ``interface``.
 
+    An address of the host itself is one of them.
+
     Args:
         routes: what ``ip -json -4 route show table all`` says.
         subnet: the network.
@@ -60,7 +62,8 @@ def overlapping(routes, subnet, interface):
         return []
     found = []
     for route in routes:
-        if route.get("dev") == interface or route["dst"] == "default" or route.get("type", "unicast") != "unicast":
+        kind = route.get("type", "unicast")
+        if route.get("dev") == interface or route["dst"] == "default" or kind not in ("unicast", "local"):
             continue
         if network.overlaps(ipaddress.IPv4Network(route["dst"], strict=False)):
             found.append("%s by %s" % (route["dst"], route.get("dev") or route.get("gateway") or "?"))

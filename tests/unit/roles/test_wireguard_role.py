@@ -95,6 +95,8 @@ def test_routes_that_would_be_hidden_are_found(rules):
         {"type": "broadcast", "dst": "10.119.3.255", "dev": "eth0"},
     ]
     assert rules.overlapping(routes, "10.119.0.0/16", "mammoctl0") == ["10.119.0.53 by eth1"]
+    own = [{"type": "local", "dst": "10.119.1.1", "dev": "lo", "table": "local"}]
+    assert rules.overlapping(own, "10.119.0.0/16", "mammoctl0") == ["10.119.1.1 by lo"]
     wide = [{"dst": "10.0.0.0/8", "gateway": "10.0.0.1"}]
     assert rules.overlapping(wide, "10.119.0.0/16", "mammoctl0") == ["10.0.0.0/8 by 10.0.0.1"]
 
