@@ -14,7 +14,10 @@ from mammoctl.errors import UsageError
 from mammoctl.inventory import Cluster, Host
 from mammoctl.provision import Request
 
-ROLES = ["common", "java", "ssh", "guard", "python", "cuda", "hdfs", "spark", "scala", "sbt"]
+ROLES = [
+    *("common", "java", "ssh", "guard", "wireguard", "python", "cuda", "hdfs", "spark", "scala"),
+    "sbt",
+]
 
 
 @pytest.fixture
