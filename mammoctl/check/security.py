@@ -218,9 +218,21 @@ def _guard(seen: Mapping[str, Any], addresses: set[str]) -> Iterable[tuple[str, 
             text = f"port {one['port']} ({one['unit']}) answers everybody: it is not guarded"
             yield text, f"{AGAIN}; a port of your own belongs to spark_ports or hdfs_ports", True
     let_in = {str(_element(part)) for part in _elements(seen["guard"], "nodes4")}
-    if others := sorted(let_in - addresses) if addresses else []:
+    let_in = {one for one in let_in if not _all_in(one, addresses)}
+    if others := sorted(let_in) if addresses else []:
         text = f"the guard lets others in, too: {', '.join(others)}"
         yield text, "guard_allowed names them; keep it as short as can be", False
+
+
+def _all_in(element: str, addresses: set[str]) -> bool:
+    """Tell whether an element has no address but these: nft shows neighbours as a range."""
+    first, dash, last = element.partition("-")
+    if not dash:
+        return element in addresses
+    between = range(int(ipaddress.ip_address(first)), int(ipaddress.ip_address(last)) + 1)
+    return len(between) <= len(addresses) and all(
+        str(ipaddress.ip_address(one)) in addresses for one in between
+    )
 
 
 def _elements(guard: Iterable[Mapping[str, Any]], name: str) -> list[Any]:

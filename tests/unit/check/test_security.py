@@ -111,6 +111,14 @@ def _others_let_in(seen: dict) -> None:
     seen["guard"][3] = element("nodes4", ["10.0.0.1", {"prefix": {"addr": "192.0.2.0", "len": 24}}])
 
 
+def test_neighbours_that_nft_shows_as_a_range_are_nodes_alike() -> None:
+    seen = copy.deepcopy(SOUND)
+    seen["guard"][3] = element("nodes4", [{"range": ["10.0.0.1", "10.0.0.2"]}])
+    assert found(seen) == []
+    seen["guard"][3] = element("nodes4", [{"range": ["10.0.0.1", "10.0.0.3"]}])
+    assert found(seen) == [("the guard lets others in, too: 10.0.0.1-10.0.0.3", False)]
+
+
 def _theirs(seen: dict) -> None:
     entry = {"address": "*", "port": 5432, "program": "postgres", "unit": "p.service"}
     seen["listening"].append(entry)
