@@ -74,6 +74,7 @@ class ClusterFile(_Part):
 
     ``java_home`` is the master's, where drivers run; ``java_homes`` names each node's.
     ``training_ports`` (FIRST-LAST) are those that the guard keeps for synchronous training.
+    ``wireguard`` is the interface between the nodes, where WireGuard is on.
     """
 
     schema_: Literal[1]
@@ -90,6 +91,7 @@ class ClusterFile(_Part):
     java_homes: dict[str, str] = {}
     executor: Executor
     training_ports: str = ""
+    wireguard: str = ""
     bundle: str
     tensorflow_variant: dict[str, str] = {}
 

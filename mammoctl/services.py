@@ -12,7 +12,7 @@ from mammoctl.cluster import NotProvisioned
 from mammoctl.errors import ConnectionFailed, MammoctlError
 from mammoctl.jobs.remote.records import ALIVE
 from mammoctl.status.judge import duties, services
-from mammoctl.status.node import NodeState
+from mammoctl.status.node import KEPT, NodeState
 
 if TYPE_CHECKING:
     from mammoctl.ansible.runner import PlaybookResult
@@ -24,7 +24,6 @@ WAIT_S = 300.0
 """Seconds until the services must be up; what the roles grant them."""
 
 _PAUSE_S = 1.0
-_KEPT = ("mammoctl-guard",)  # a stop leaves the ports guarded
 
 
 class NotSo(MammoctlError):
@@ -148,7 +147,7 @@ def run(
     for name in names:
         now = running(after, name)
         if action == "restart":
-            outcome.changed[name] = [unit for unit in now if unit not in _KEPT]
+            outcome.changed[name] = [unit for unit in now if unit not in KEPT]
         else:
             outcome.changed[name] = sorted(set(before[name]) ^ set(now))
     return outcome
@@ -184,6 +183,6 @@ def _still_running(state: ClusterState, names: Sequence[str]) -> list[findings.F
             found.append(findings.of_error(name, seen))
             continue
         due = duties(seen.record, name) if seen.record else []
-        left = [unit for unit in running(state, name) if unit in due and unit not in _KEPT]
+        left = [unit for unit in running(state, name) if unit in due and unit not in KEPT]
         found += [findings.Finding(name, f"{unit} still runs") for unit in left]
     return found

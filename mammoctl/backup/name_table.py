@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mammoctl import role_settings
+from mammoctl import node_address, role_settings
 from mammoctl.errors import ConnectionFailed, MammoctlError, RemoteError, UsageError
 from mammoctl.ssh.commands import require_all
 
@@ -248,7 +248,7 @@ def page(cluster: Cluster) -> str:
     """Return the address of the NameNode's pages, as the inventory has it."""
     master = cluster.master
     port = role_settings.number(cluster.vars, "hdfs_namenode_http_port")
-    return f"http://{master.vars.get('mammoctl_node_address') or master.address}:{port}"
+    return f"http://{node_address.of_services(master)}:{port}"
 
 
 def settle(nodes: Nodes, page: str, *, discard: bool, wait_s: float) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mammoctl import probe, role_settings
+from mammoctl import node_address, probe, role_settings
 from mammoctl.check import look, roles
 from mammoctl.check.look import Look, Peer
 from mammoctl.errors import MammoctlError, NoRoot, PlaybookFailed
@@ -141,8 +141,7 @@ def _ask(nodes: Nodes, line: str, report: Report) -> dict[str, Look]:
 
 def _peer(cluster: Cluster, host: Host) -> Peer:
     name = "spark_master_port" if host is cluster.master else "spark_worker_port"
-    address = str(host.vars.get("mammoctl_node_address") or host.address)
-    return Peer(address, role_settings.number(host.vars, name))
+    return Peer(node_address.outer(host), role_settings.number(host.vars, name))
 
 
 def _split(cluster: Cluster, line: str) -> Finding:

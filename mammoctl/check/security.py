@@ -1,4 +1,4 @@
-"""A running cluster against docs/security.md: sockets, units, modes, rules, ages of keys."""
+"""A running cluster against docs/security.md: sockets, units, modes, rules, keys, WireGuard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mammoctl import paths, role_settings, rotation
+from mammoctl import node_address, paths, role_settings, rotation
+from mammoctl.check.peers import FRESH_S
 from mammoctl.errors import MammoctlError
 from mammoctl.findings import Finding, of_error
 from mammoctl.status.node import UNITS
@@ -27,6 +28,7 @@ AGAIN = "mammoctl provision"
 LOCKDOWN = "mammoctl-lockdown"
 _OURS = ("spark-", "hdfs-", "mammoctl-job-")
 _SANDBOX = re.compile(r"^((?:NoNew|Protect|Private|Restrict|Lock)\w+)=(yes|strict)$", re.M)
+_KEYS = ("/.ssh/id_ed25519", "/wireguard.key")
 _INCLUDE = re.compile(r"\{% include '([^']+)' %\}")
 # Path -> what its mode may have at most, and whose it is.
 _FILES = {
@@ -34,6 +36,7 @@ _FILES = {
     "/var/lib/mammoctl/datasets/*/ids.csv": (0o600, "root"),
     "/etc/mammoctl": (0o755, "root"),
     "/etc/mammoctl/*": (0o755, "root"),
+    "/etc/mammoctl/wireguard.key": (0o600, "root"),
     "/etc/spark": (0o755, "root"),
     "/etc/hadoop": (0o755, "root"),
     "/opt/mammoctl": (0o755, "root"),
@@ -51,6 +54,8 @@ def check(nodes: Nodes) -> list[Finding]:
     program = Path(__file__).with_name("on_node.py").read_text(encoding="utf-8")
     argv = ["python3", "-", *(f"{unit}.service" for unit in (*UNITS, LOCKDOWN)), "--", *expected]
     found = of_control(cluster, time.time())
+    wireguard = _wireguard(nodes) if node_address.has_wireguard(cluster.vars) else {}
+    inner = {name: node_address.of_services(host) for name, host in cluster.hosts.items()}
     for name, said in nodes.run_all(argv, sudo=True, input=program, timeout=60).items():
         if isinstance(said, MammoctlError):
             found.append(of_error(name, said))
@@ -58,7 +63,87 @@ def check(nodes: Nodes) -> list[Finding]:
         locked = bool(role_settings.value(cluster.hosts[name].vars, "lockdown_enabled"))
         seen, now = json.loads(said.stdout), time.time()
         found += of_node(name, seen, expected, _addresses(cluster), now, locked=locked)
+        if name in wireguard:
+            interface = str(role_settings.value(cluster.vars, "wireguard_interface"))
+            found += of_wireguard(name, seen, wireguard[name], inner, interface)
     return found
+
+
+def _wireguard(nodes: Nodes) -> dict[str, Any]:
+    """Return what each node's interface says; one that does not answer is told of elsewhere."""
+    program = Path(__file__).with_name("peers.py").read_text(encoding="utf-8")
+    argv = ["python3", "-", str(role_settings.value(nodes.cluster.vars, "wireguard_interface"))]
+    said = nodes.run_all(argv, sudo=True, input=program, timeout=60)
+    return {
+        name: json.loads(one.stdout)
+        for name, one in said.items()
+        if not isinstance(one, MammoctlError)
+    }
+
+
+def of_wireguard(
+    name: str,
+    seen: Mapping[str, Any],
+    said: Mapping[str, Any],
+    inner: Mapping[str, str],
+    interface: str,
+) -> list[Finding]:
+    """Return what is wrong with a node of a cluster whose nodes talk through WireGuard (pure).
+
+    Args:
+        name: its name.
+        seen: what `mammoctl.check.on_node` printed.
+        said: what `mammoctl.check.peers` printed.
+        inner: every node's WireGuard address; its name where the inventory does not tell.
+        interface: WireGuard's.
+    """
+    again = "sudo systemctl restart mammoctl-wireguard there; journalctl -u mammoctl-wireguard"
+    own, others = inner[name], {at: other for other, at in inner.items() if other != name}
+    if not said["addresses"]:
+        return [Finding(name, f"WireGuard ({interface}) is not up", f"{again}; else {AGAIN}")]
+    found = []
+    known = all(re.fullmatch(r"[0-9.]+", at) for at in inner.values())
+    if known and said["addresses"] != [own]:
+        text = f"{interface} has the address {', '.join(said['addresses'])} instead of {own}"
+        found.append(Finding(name, text, AGAIN))
+    for at in sorted(set(others) - set(said["peers"])) if known else []:
+        found.append(Finding(name, f"WireGuard here does not know {others[at]} ({at})", AGAIN))
+    for at in sorted(set(said["peers"]) - set(others)) if known else []:
+        found.append(Finding(name, f"WireGuard here lets somebody else in: {at}", AGAIN))
+    for at, age in said["peers"].items():
+        if (at in others or not known) and (age is None or age > FRESH_S):
+            since = "since it started" if age is None else f"for {age:.0f} s"
+            text = f"no handshake with {others.get(at, at)} ({at}) {since}"
+            mend = "see that the other node is up, and that UDP port wireguard_port is open between"
+            found.append(Finding(name, text, mend))
+    for one in seen["listening"]:
+        if _is_ours(one) and _is_beside(one, said["addresses"]):
+            text = f"port {one['port']} ({one['unit']}) answers at {one['address']}, in clear"
+            found.append(Finding(name, text, AGAIN))
+    if seen["guard"] is not None and not _closes_beside(seen["guard"], interface):
+        found.append(Finding(name, "the guard lets in what comes beside WireGuard", AGAIN))
+    return found
+
+
+def _is_beside(entry: Mapping[str, Any], addresses: list[str]) -> bool:
+    """Tell whether a socket can be reached by another way than WireGuard.
+
+    TensorFlow's gRPC, in executors, knows no address to bind to: the guard alone keeps it.
+    """
+    address = str(entry["address"]).removeprefix("::ffff:")
+    if address in ("*", "0.0.0.0", "::"):  # noqa: S104  what was seen
+        return not str(entry["unit"]).startswith(("spark-worker", "mammoctl-job-"))
+    return address not in addresses and not _is_local(entry)
+
+
+def _closes_beside(guard: Iterable[Mapping[str, Any]], interface: str) -> bool:
+    """Tell whether the guard drops what comes in by any other interface."""
+    for rule in (one["rule"]["expr"] for one in guard if "rule" in one):
+        matches = [part["match"] for part in rule if "match" in part]
+        ours = [one for one in matches if one.get("left") == {"meta": {"key": "iifname"}}]
+        if len(matches) == len(ours) == 1 and any("drop" in part for part in rule):
+            return bool(ours[0]["op"] == "!=" and ours[0]["right"] == interface)
+    return False
 
 
 def files(settings: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
@@ -105,7 +190,7 @@ def of_node(
     found += [Finding(name, *told) for told in _units(seen)]
     found += [Finding(name, *told) for told in _modes(seen["files"], expected)]
     for path, (_mode, _owner, _group, at) in seen["files"].items():
-        if path.endswith("/.ssh/id_ed25519") and now - at > OLD_S:
+        if path.endswith(_KEYS) and now - at > OLD_S:
             found.append(Finding(name, *_old(path, now - at), grave=False))
     for entry in seen["listening"] if not seen["lockdown"]["live"] else []:
         if not _is_ours(entry) and entry["program"] != "sshd" and not _is_local(entry):
@@ -139,7 +224,8 @@ def _guard(seen: Mapping[str, Any], addresses: set[str]) -> Iterable[tuple[str, 
             text = f"port {one['port']} ({one['unit']}) answers everybody: it is not guarded"
             yield text, f"{AGAIN}; a port of your own belongs to spark_ports or hdfs_ports", True
     let_in = {str(_element(part)) for part in _elements(seen["guard"], "nodes4")}
-    if others := sorted(let_in - addresses) if addresses else []:
+    let_in = {one for one in let_in if not _all_in(one, addresses)}
+    if others := sorted(let_in) if addresses else []:
         text = f"the guard lets others in, too: {', '.join(others)}"
         yield text, "guard_allowed names them; keep it as short as can be", False
 
@@ -162,6 +248,17 @@ def _lockdown(seen: Mapping[str, Any], locked: bool) -> Iterable[tuple[str, str,
             "the lock-down has been changed: its rules are not those of /etc/mammoctl/lockdown.nft"
         )
         yield text, reload, True
+
+
+def _all_in(element: str, addresses: set[str]) -> bool:
+    """Tell whether an element has no address but these: nft shows neighbours as a range."""
+    first, dash, last = element.partition("-")
+    if not dash:
+        return element in addresses
+    between = range(int(ipaddress.ip_address(first)), int(ipaddress.ip_address(last)) + 1)
+    return len(between) <= len(addresses) and all(
+        str(ipaddress.ip_address(one)) in addresses for one in between
+    )
 
 
 def _elements(guard: Iterable[Mapping[str, Any]], name: str) -> list[Any]:
@@ -250,8 +347,5 @@ def of_control(cluster: Cluster, now: float) -> list[Finding]:
 
 def _addresses(cluster: Cluster) -> set[str]:
     """Return the nodes' addresses; none where one is only a name."""
-    found = {
-        str(host.vars.get("mammoctl_node_address") or host.address)
-        for host in cluster.hosts.values()
-    }
+    found = {node_address.of_services(host) for host in cluster.hosts.values()}
     return found if all(re.fullmatch(r"[0-9.]+", address) for address in found) else set()

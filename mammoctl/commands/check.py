@@ -29,7 +29,7 @@ def check(
     nodes, package sources and locks, GPUs, room for the bundle. Each finding with its mend.
 
     With --security, on a cluster that runs: sockets, confinement of services, modes of files and
-    keys, the guard's rules, host keys, ages of secrets.
+    keys, the guard's rules, WireGuard, host keys, ages of secrets.
 
     Exit code: 0 nothing is in the way, 1 something is, 2 no such inventory.
 

@@ -52,8 +52,9 @@ def logs(
 ) -> None:  # fmt: skip
     """Show what the services of the cluster have logged, all nodes merged by time.
 
-    The services are HDFS, Spark and the guard of the ports; what a job says is in `mammoctl jobs
-    logs`. Options are those of journalctl. With --follow a lost connection is made again.
+    The services are HDFS, Spark, WireGuard and the guard of the ports; what a job says is in
+    `mammoctl jobs logs`. Options are those of journalctl. With --follow a lost connection is made
+    again.
 
     Exit code: 1 when a node could not be asked; the others are shown.
 

@@ -33,8 +33,8 @@ def start(
 ) -> None:
     """Start what is stopped, and wait until the cluster works.
 
-    The guard of the ports first, then HDFS, then Spark. It has ended when every worker is
-    registered with the master and every DataNode with the NameNode.
+    The guard of the ports and WireGuard first, then HDFS, then Spark. It has ended when every
+    worker is registered with the master and every DataNode with the NameNode.
 
     Examples:
         mammoctl start

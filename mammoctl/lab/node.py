@@ -23,6 +23,9 @@ _ENVIRONMENT = {
     "SYSTEMD_NSPAWN_TMPFS_TMP": "0",  # /tmp on disk, as on a server, and not in the node's memory
 }
 
+# For programs that make interfaces (wireguard-go); a kernel may be without it.
+_TUN = Path("/dev/net/tun")
+
 # Set when the user interrupts: whoever waits for a node stops waiting.
 cancelled = threading.Event()
 
@@ -50,6 +53,7 @@ def argv(state: LabState, node: NodeState) -> list[str]:
         "--link-journal=no",
         "--console=read-only",
         "--capability=CAP_NET_ADMIN",  # nft, ip and tunnels inside the node
+        *([f"--bind={_TUN}"] if _TUN.exists() else []),
         f"--bind={folder / 'view'}:/run/mammoctl-view",
     ]
 

@@ -24,6 +24,7 @@ def duties(record: ClusterFile, name: str) -> list[str]:
     hdfs = record.storage.kind == "hdfs"
     wanted = [
         ("mammoctl-guard", is_master or is_worker),
+        ("mammoctl-wireguard", bool(record.wireguard) and (is_master or is_worker)),
         ("hdfs-namenode", hdfs and is_master),
         ("hdfs-datanode", hdfs and is_worker),
         ("spark-master", is_master),

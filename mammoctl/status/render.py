@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mammoctl import findings
 from mammoctl.columns import Column, grid
 from mammoctl.status.judge import duties
-from mammoctl.status.node import NodeState
+from mammoctl.status.node import KEPT, NodeState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -138,7 +138,7 @@ def _services(name: str, seen: NodeState) -> str:
         return f"failed {', '.join(failed)}"
     if len(running) == len(wanted):
         return f"{len(wanted)} running"
-    off = [unit for unit in wanted if unit not in running and unit != "mammoctl-guard"]
+    off = [unit for unit in wanted if unit not in running and unit not in KEPT]
     return f"stopped {', '.join(off)}" if len(off) < 3 else f"stopped {len(off)} of {len(wanted)}"
 
 

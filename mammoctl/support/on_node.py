@@ -34,7 +34,10 @@ SETTINGS = (
 
 ENVIRONMENT = "/opt/mammoctl/env"
 
-_PACKAGES = "openjdk-* nftables openssh-server sudo sudo-rs systemd python3 nvidia-* cuda-* libc6"
+_PACKAGES = (
+    "openjdk-* nftables wireguard-* openssh-server sudo sudo-rs systemd python3 nvidia-* cuda-* "
+    "libc6"
+)
 _JOURNAL = "journal/"
 _NAMES = "names"
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
@@ -91,6 +94,11 @@ def parts(host: Host) -> list[Part]:
             "the rules of the guard, and of the lock-down where there is one",
             "nft list table inet mammoctl; "
             "nft list table inet mammoctl_lockdown 2>/dev/null || true",
+        ),
+        Part(
+            "wireguard.txt",
+            "WireGuard's interfaces, without private keys",
+            "command -v wg > /dev/null && wg show",
         ),
         Part(
             "services.txt",

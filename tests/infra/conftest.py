@@ -22,8 +22,8 @@ from mammoctl.inventory import Cluster
 from mammoctl.ssh import ssh_config
 
 # The order of the report: from the ground up.
-ROLES = ("common", "ssh", "java", "python", "cuda", "guard", "lockdown", "hdfs", "spark", "scala",
-         "sbt", "cluster", "history")  # fmt: skip
+ROLES = ("common", "ssh", "java", "python", "cuda", "guard", "wireguard", "lockdown", "hdfs",
+         "spark", "scala", "sbt", "cluster", "history")  # fmt: skip
 
 CLUSTER = pytest.StashKey[Cluster]()
 

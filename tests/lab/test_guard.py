@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import shlex
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +46,37 @@ def test_an_outsider_reaches_ssh_and_nothing_else(node: Any, stranger: Outsider)
         assert len(ports) > 3, f"{name}: services should listen, only {ports} do"
         address = node(name, "hostname -I").split()[0]
         assert stranger.reaches(address, ports) == {22}, name
+
+
+ECHO = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.bind(("", 5999))
+    s.settimeout(30)
+    s.sendto(*s.recvfrom(64))
+"""
+ASK = """
+import socket, sys, time
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.settimeout(1)
+    for _ in range(20):
+        s.sendto(b"hello", (sys.argv[1], 5999))
+        try:
+            print(s.recv(64).decode())
+            break
+        except OSError:
+            time.sleep(0.5)
+"""
+
+
+def test_what_is_not_of_the_cluster_passes(node: Any, outsider: str) -> None:
+    """Answers of name and time servers are UDP from outside: the guard must not know them."""
+    name = NODES[1]
+    address = node(name, "hostname -I").split()[0]
+    node(name, f"systemd-run --quiet --collect python3 -c {shlex.quote(ECHO)}")
+    argv = ["ip", "netns", "exec", outsider, "python3", "-c", ASK, address]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "hello"
 
 
 def test_a_node_of_the_cluster_reaches_the_services(provisioned: Provisioning, node: Any) -> None:

@@ -214,6 +214,23 @@ def time_service():
     return told[0] if told else ""
 
 
+def has_module(name, release=None, root="/"):
+    """Tell whether the running kernel has a module: loaded, built in, or there to be loaded."""
+    if os.path.isdir(os.path.join(root, "sys/module", name)):
+        return True
+    if os.path.exists(os.path.join(root, "run/systemd/container")):
+        return False  # the modules that lie here are not those of the kernel
+    folder = os.path.join(root, "lib/modules", release or platform.release())
+    for listed in ("modules.builtin", "modules.dep"):
+        try:
+            with open(os.path.join(folder, listed), encoding="utf-8") as stream:
+                if any("/%s.ko" % name in line.partition(":")[0] for line in stream):
+                    return True
+        except OSError:
+            continue
+    return False
+
+
 def environments(root="/opt/mammoctl/envs"):
     """Return the keys of the complete Python environments."""
     return sorted(os.path.basename(os.path.dirname(p)) for p in glob.glob(root + "/*/.complete"))
@@ -265,6 +282,7 @@ def main():
         "listening": listening(wanted["ports"]),
         "free_mb": {path: free_mb(path) for path in wanted["disks"]},
         "environments": environments(),
+        "wireguard": has_module("wireguard"),
     }
     module.exit_json(changed=False, ansible_facts={"mammoctl": facts})
 

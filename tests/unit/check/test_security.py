@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mammoctl.check import on_node, security
+from mammoctl.check import on_node, peers, security
 from mammoctl.inventory import Cluster, Host
 from mammoctl.status.node import UNITS
 
@@ -111,6 +111,14 @@ def _unguarded(seen: dict) -> None:
 
 def _others_let_in(seen: dict) -> None:
     seen["guard"][3] = element("nodes4", ["10.0.0.1", {"prefix": {"addr": "192.0.2.0", "len": 24}}])
+
+
+def test_neighbours_that_nft_shows_as_a_range_are_nodes_alike() -> None:
+    seen = copy.deepcopy(SOUND)
+    seen["guard"][3] = element("nodes4", [{"range": ["10.0.0.1", "10.0.0.2"]}])
+    assert found(seen) == []
+    seen["guard"][3] = element("nodes4", [{"range": ["10.0.0.1", "10.0.0.3"]}])
+    assert found(seen) == [("the guard lets others in, too: 10.0.0.1-10.0.0.3", False)]
 
 
 def _theirs(seen: dict) -> None:
@@ -228,3 +236,67 @@ def test_what_runs_on_a_node_needs_nothing_but_its_python(tmp_path: Path) -> Non
     assert set(seen) == {"listening", "units", "files", "shells", "guard", "lockdown"}
     assert seen["units"] == {}
     assert [(path, value[0]) for path, value in seen["files"].items()] == [(str(secret), 0o640)]
+
+
+def beside(op: str, verdict: str) -> dict[str, object]:
+    match = {"match": {"op": op, "left": {"meta": {"key": "iifname"}}, "right": "mammoctl0"}}
+    return {"rule": {"expr": [match, {"counter": {}}, {verdict: None}]}}
+
+
+INNER = {"n1": "10.119.0.1", "n2": "10.119.0.2"}
+SAID = {"addresses": ["10.119.0.1"], "peers": {"10.119.0.2": 20.0}}
+ENCRYPTED = {
+    **SOUND,
+    "listening": [
+        {"address": "::ffff:10.119.0.1", "port": 7077, "program": "java", "unit": "spark-master"},
+        {"address": "127.0.0.1", "port": 40001, "program": "java", "unit": "hdfs-datanode.service"},
+        {"address": "*", "port": 7260, "program": "python", "unit": "spark-worker.service"},
+        {"address": "*", "port": 22, "program": "sshd", "unit": "ssh.service"},
+    ],
+    "guard": [*SOUND["guard"], beside("!=", "drop")],  # type: ignore[misc]
+}
+
+
+def test_a_node_behind_wireguard_has_nothing_against_it() -> None:
+    assert security.of_wireguard("n1", ENCRYPTED, SAID, INNER, "mammoctl0") == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "said", "told"),
+    [
+        ({}, {"addresses": [], "peers": {}}, "WireGuard (mammoctl0) is not up"),
+        (
+            {"listening": []},
+            {"addresses": ["10.119.0.7"]},
+            "mammoctl0 has the address 10.119.0.7 instead of",
+        ),
+        ({}, {"peers": {}}, "WireGuard here does not know n2 (10.119.0.2)"),
+        ({}, {"peers": {"10.119.0.2": 1.0, "10.119.0.9": 1.0}}, "WireGuard here lets somebody"),
+        ({}, {"peers": {"10.119.0.2": None}}, "no handshake with n2 (10.119.0.2) since it started"),
+        ({}, {"peers": {"10.119.0.2": 900.0}}, "no handshake with n2 (10.119.0.2) for 900 s"),
+        ({"listening": SOUND["listening"][:1]}, {}, "port 7077 (spark-master.service) answers at"),
+        (
+            {"listening": [{"address": "*", "port": 8020, "program": "", "unit": "hdfs-namenode"}]},
+            {},
+            "port 8020 (hdfs-namenode) answers at *, in clear",
+        ),
+        ({"guard": SOUND["guard"]}, {}, "the guard lets in what comes beside WireGuard"),
+        ({"guard": [beside("==", "drop")]}, {}, "the guard lets in what comes beside WireGuard"),
+    ],
+)
+def test_each_difference_from_wireguard_is_told_alone(seen, said, told: str) -> None:
+    found = security.of_wireguard("n1", {**ENCRYPTED, **seen}, {**SAID, **said}, INNER, "mammoctl0")
+    (one,) = found
+    assert one.seen.startswith(told) and one.mend and one.host == "n1"
+
+
+def test_handshakes_are_read_as_wg_prints_them() -> None:
+    told = peers.ages("KEYa\t940\nKEYb\t0\n", "KEYa\t10.119.0.2/32\nKEYb\t10.119.0.3/32\n", 1000.0)
+    assert told == {"10.119.0.2": 60.0, "10.119.0.3": None}
+
+
+def test_an_interface_that_is_not_there_has_nothing_to_say() -> None:
+    argv = [sys.executable, "-I", "-", "no-such0"]
+    text = Path(peers.__file__).read_text()
+    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {"addresses": [], "peers": {}}

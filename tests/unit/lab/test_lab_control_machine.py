@@ -82,6 +82,16 @@ def test_a_node_boots_in_its_own_namespace_and_may_load_packet_filters() -> None
         assert word in argv
 
 
+def test_a_node_may_make_interfaces_where_the_kernel_can(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lab = plan(Request("lab"))
+    monkeypatch.setattr(node, "_TUN", tmp_path)
+    assert f"--bind={tmp_path}" in node.argv(lab, lab.nodes[0])
+    monkeypatch.setattr(node, "_TUN", tmp_path / "none")
+    assert not any("none" in word for word in node.argv(lab, lab.nodes[0]))
+
+
 def _files(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
 

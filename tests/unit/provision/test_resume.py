@@ -15,16 +15,8 @@ from mammoctl.inventory import Cluster, Host
 from mammoctl.provision import Request
 
 ROLES = [
-    "common",
-    "java",
-    "ssh",
-    "guard",
-    "lockdown",
-    "python",
-    "cuda",
-    "hdfs",
-    "spark",
-    "scala",
+    *("common", "java", "ssh", "guard", "wireguard", "lockdown"),
+    *("python", "cuda", "hdfs", "spark", "scala"),
     "sbt",
 ]
 

@@ -27,6 +27,7 @@ def renderer():
     hosts = {
         name: {
             "mammoctl_address": address,
+            "mammoctl_outer_address": address,
             "ansible_facts": {
                 "mammoctl": {
                     "hostname": f"{name}.example.org",
@@ -47,6 +48,9 @@ def renderer():
         "mammoctl_nodes": list(NODES),
         "mammoctl_master": "n1",
         "mammoctl_address": "10.0.0.2",
+        "mammoctl_outer_address": "10.0.0.2",
+        "mammoctl_wireguard": False,
+        "mammoctl_wireguard_subnet": "10.119.0.0/16",
         "mammoctl_is_master": False,
         "mammoctl_node_memory_mb": 6144,
         "common_cluster": "test",
@@ -60,6 +64,10 @@ def renderer():
         "_guard_addresses": [*NODES.values(), "192.0.2.0/24"],
         "_lockdown_ssh_from": [],
         "_lockdown_ssh_ports": [22],
+        "_guard_outer": list(NODES.values()),
+        "_wireguard_program": True,
+        "_wireguard_key_file": "/etc/mammoctl/wireguard.key",
+        "_wireguard_mtu": 1420,
         "_spark_secret": SECRET,
         "_spark_master_url": "spark://n1:7077",
         "_spark_storage": "hdfs://n1:8020/mammoctl",

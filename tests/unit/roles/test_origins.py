@@ -22,7 +22,7 @@ HARMLESS = {
     "mammoctl_archive", "mammoctl_check", "mammoctl_env", "mammoctl_facts", "mammoctl_files",
     "mammoctl_gpu", "mammoctl_hdfs", "mammoctl_interpreter", "mammoctl_lockdown", "mammoctl_push",
     "mammoctl_service", "mammoctl_setting", "mammoctl_spark", "mammoctl_ssh_key",
-    "mammoctl_teardown", "mammoctl_upgrade",
+    "mammoctl_teardown", "mammoctl_upgrade", "mammoctl_wireguard",
 }  # fmt: skip
 # The ways in: Debian packages from the node's sources; NVIDIA's keyring, to the control machine.
 DECLARED = {

@@ -38,7 +38,8 @@ RECORD = {
 def unit_text(**states):
     blocks = []
     for unit in node.UNITS:
-        active = states.get(unit.replace("-", "_"), "active")
+        usual = "absent" if unit == "mammoctl-wireguard" else "active"
+        active = states.get(unit.replace("-", "_"), usual)
         load = "not-found" if active == "absent" else "loaded"
         sub = {"active": "running", "failed": "failed"}.get(active, "dead")
         blocks.append(

@@ -260,7 +260,9 @@ def test_equal_findings_of_several_hosts_are_told_once():
 
 def test_duties_follow_the_storage():
     record = clusters.parse(json.dumps(RECORD))
-    assert judge.duties(record, "n1") == list(node.UNITS)
+    everything = clusters.parse(json.dumps({**RECORD, "wireguard": "mammoctl0"}))
+    assert judge.duties(everything, "n1") == list(node.UNITS)
+    assert "mammoctl-wireguard" not in judge.duties(record, "n1")
     assert judge.duties(record, "n2") == ["mammoctl-guard", "hdfs-datanode", "spark-worker"]
     shared = {**RECORD, "storage": {"kind": "shared", "uri": "file:///x"}}
     without = {**RECORD, "master": {**RECORD["master"], "history_port": None}}

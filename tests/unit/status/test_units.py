@@ -26,7 +26,7 @@ def stopped():
 
 
 def test_status_knows_every_service():
-    assert set(node.UNITS) == {"mammoctl-guard", *units()}
+    assert set(node.UNITS) == {*node.KEPT, *units()}
 
 
 def test_a_stop_leaves_none_out():
