@@ -205,8 +205,11 @@ def _is_ours(entry: Mapping[str, Any]) -> bool:
 
 
 def _is_local(entry: Mapping[str, Any]) -> bool:
-    address = str(entry["address"])
-    return address != "*" and ipaddress.ip_address(address).is_loopback
+    if str(entry["address"]) == "*":
+        return False
+    address = ipaddress.ip_address(str(entry["address"]))
+    # Java listens with sockets of IPv6: its 127.0.0.1 is ::ffff:127.0.0.1.
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _guard(seen: Mapping[str, Any], addresses: set[str]) -> Iterable[tuple[str, str, bool]]:
