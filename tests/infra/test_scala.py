@@ -32,7 +32,9 @@ def test_compiler(master):
     become = f"runuser -u {setting(master, 'spark_user')} --"
     folder = master.text(f"{become} mktemp -d /tmp/mammoctl-verify-XXXXXXXX").strip()
     try:
-        master.text("printf %%s %s > %s/Sum.scala", PROGRAM, folder)
+        # Root's umask may keep from others what root writes.
+        file = f"{folder}/Sum.scala"
+        master.text("printf %%s %s > %s && chmod 644 %s", PROGRAM, file, file)
         said = login(master, f"cd {folder} && scalac Sum.scala && scala -cp . Sum")
     finally:
         master.host.run("rm -rf -- %s", folder)

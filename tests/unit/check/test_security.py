@@ -35,6 +35,12 @@ SOUND = {
         {"address": "10.0.0.1", "port": 7077, "program": "java", "unit": "spark-master.service"},
         {"address": "::ffff:10.0.0.1", "port": 4042, "program": "java", "unit": "mammoctl-job-1"},
         {"address": "127.0.0.1", "port": 40001, "program": "java", "unit": "spark-worker.service"},
+        {
+            "address": "::ffff:127.0.0.1",
+            "port": 40002,
+            "program": "",
+            "unit": "hdfs-datanode.service",
+        },
         {"address": "*", "port": 22, "program": "sshd", "unit": "ssh.service"},
     ],
     "units": {

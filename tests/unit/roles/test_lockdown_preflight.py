@@ -26,7 +26,7 @@ CASES = {
     "rule": {"lockdown_rules": ["nonsense accept"]},
     "hasty": {"lockdown_confirm_s": 3},
     # The others reach it from an address that the inventory does not know.
-    "stray": {"mammoctl_address": "192.0.2.55"},
+    "stray": {"mammoctl_outer_address": "192.0.2.55"},
 }
 NFT = """#!/bin/sh
 case "$*" in
@@ -50,7 +50,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], str]
     (inventory / "group_vars").mkdir(parents=True)
     (inventory / "group_vars" / "all").symlink_to(ROOT / "playbooks" / "group_vars" / "all")
     hosts = {
-        name: {"lockdown_enabled": True, "mammoctl_address": f"127.0.0.{number}", **other}
+        name: {"lockdown_enabled": True, "mammoctl_outer_address": f"127.0.0.{number}", **other}
         for number, (name, other) in enumerate(CASES.items(), 1)
     }
     play = {
