@@ -44,6 +44,14 @@ def test_ssh_answers_everybody_until_it_is_narrowed(render):
     assert re.search(r"set ssh6 \{[^}]*elements = \{ fd00::/64 \}", text)
 
 
+def test_wireguard_between_the_nodes_passes(render):
+    """Its packets come from the addresses of the network of the hosts."""
+    line = "ip saddr 192.0.2.1 udp dport 51820 accept"
+    on = {"mammoctl_wireguard": True, "wireguard_port": 51820, "_guard_outer": ["192.0.2.1"]}
+    assert line in rules(render, **on)
+    assert line not in rules(render, **on | {"mammoctl_wireguard": False})
+
+
 def test_ports_and_rules_of_the_site(render):
     ports = [
         {"port": 9100, "from": ["192.0.2.7", "fd00::7"]},
