@@ -34,8 +34,10 @@ class OwnLab:
         return [node["name"] for node in status["nodes"]]
 
     def run(self, verb: str, *args: str, rc: int | None = 0, timeout: float = 1500) -> Finished:
-        """Run a command of mammoctl on the lab."""
-        return self.cli(verb, "-i", self.name, *args, rc=rc, timeout=timeout)
+        """Run a command of mammoctl on the lab; what follows ``--`` stays at the end."""
+        at = args.index("--") if "--" in args else len(args)
+        argv = (verb, *args[:at], "-i", self.name, *args[at:])
+        return self.cli(*argv, rc=rc, timeout=timeout)
 
     def on(self, node: str, command: str, *, rc: int | None = 0, stdin: str = "") -> str:
         """Run a shell command as root on a node and return its standard output."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 LAB, SUBNET = "mmlock", "10.231.41.0/24"
 OPERATOR, MONITOR, STRANGER = "10.231.41.1", "10.231.41.200", "10.231.41.201"
-TABLE = "nft list table inet mammoctl_lockdown"
+TABLE = "nft --stateless list table inet mammoctl_lockdown"
 TIMER = "mammoctl-lockdown-restore.timer"
 DECLARED: dict[str, Any] = {
     "lockdown_enabled": True,
@@ -155,7 +156,8 @@ def test_who_would_be_shut_out_is_told_before_anything_is_changed(ward: Ward) ->
     before = {node: ward.rules(node) for node in ward.lab.nodes}
     told = ward.lab.run("provision", "-e", '{"lockdown_ssh_from": ["192.0.2.0/24"]}', rc=1)
     text = " ".join(told.stderr.split())
-    assert text.count(f"you come from {OPERATOR}, and lockdown_ssh_from does not") >= 2
+    assert all(re.search(rf"failed: \[{node}\]", text) for node in ward.lab.nodes)
+    assert f"you come from {OPERATOR}, and lockdown_ssh_from does not" in text
     assert "Add that address, or its network, to lockdown_ssh_from" in text
     wrong = ward.lab.run(
         "provision", "-e", '{"lockdown_rules": ["tcp dport nonsense accept"]}', rc=1
