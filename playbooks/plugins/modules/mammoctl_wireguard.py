@@ -32,6 +32,7 @@ EXAMPLES = r"""
 
 import json
 import os
+import socket
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mammoctl_manifest import record
@@ -126,7 +127,8 @@ def main():
                 msg="%s holds no key that wg knows. Remove it, then run 'mammoctl provision': a new one is made." % path
             )
         module.exit_json(changed=changed, public_key=public or UNMADE)
-    there = os.path.isdir("/sys/class/net/" + wanted["interface"])
+    # Not from /sys, which in a container may be that of its host.
+    there = wanted["interface"] in [name for _index, name in socket.if_nameindex()]
     module.exit_json(
         changed=False,
         public_key=public_half(module, path),
