@@ -41,11 +41,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_both_readers_decrypt(cluster: Path) -> None:
-    """Role spark, by Ansible's lookups, and everything that is Python."""
-    path = cluster / "secrets" / rotation.SPARK
-    assert SECRET not in path.read_text()
-    assert vault.read(path) == f"{SECRET}\n".encode()
+def read_by_the_role(cluster: Path, *options: str) -> str:
+    """Return the secret as role spark has it."""
     play = cluster / "play.yml"
     play.write_text(
         json.dumps(
@@ -68,12 +65,29 @@ def test_both_readers_decrypt(cluster: Path) -> None:
         )
     )
     program = Path(sys.executable).with_name("ansible-playbook")
-    argv = [program, "-i", cluster / "hosts.yml", play]
+    argv = [program, "-i", cluster / "hosts.yml", play, *options]
     done = subprocess.run(
         argv, env=inventory.ansible_env(), cwd="/", capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (cluster / "seen").read_text() == SECRET
+    return (cluster / "seen").read_text()
+
+
+def test_both_readers_decrypt(cluster: Path) -> None:
+    """Role spark, by Ansible's lookups, and everything that is Python."""
+    path = cluster / "secrets" / rotation.SPARK
+    assert SECRET not in path.read_text()
+    assert vault.read(path) == f"{SECRET}\n".encode()
+    assert read_by_the_role(cluster) == SECRET
+
+
+def test_a_look_alone_makes_no_secret(cluster: Path) -> None:
+    path = cluster / "secrets" / rotation.SPARK
+    path.unlink()
+    (cluster / "seen").write_text("")
+    read_by_the_role(cluster, "--check")
+    assert not path.exists()
+    assert read_by_the_role(cluster) == path.read_text().strip()
 
 
 def test_the_key_of_the_pseudonyms(cluster: Path) -> None:
