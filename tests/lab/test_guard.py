@@ -69,12 +69,12 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
 """
 
 
-def test_what_is_not_of_the_cluster_passes(node: Any, outsider: str) -> None:
+def test_what_is_not_of_the_cluster_passes(node: Any, stranger: Outsider) -> None:
     """Answers of name and time servers are UDP from outside: the guard must not know them."""
     name = NODES[1]
     address = node(name, "hostname -I").split()[0]
     node(name, f"systemd-run --quiet --collect python3 -c {shlex.quote(ECHO)}")
-    argv = ["ip", "netns", "exec", outsider, "python3", "-c", ASK, address]
+    argv = ["ip", "netns", "exec", stranger.name, "python3", "-c", ASK, address]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "hello"
 
