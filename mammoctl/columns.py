@@ -34,6 +34,11 @@ class Column:
         return max(len(cell) for cell in [self.title, *self.cells])
 
 
+def fits(table: Sequence[Column], width: int | None) -> bool:
+    """Tell whether all columns fit (see `fit`)."""
+    return sum(column.width + _GAP for column in table) <= (width or _PIPE_WIDTH)
+
+
 def fit(table: Sequence[Column], width: int | None) -> list[Column]:
     """Leave out columns, the most dispensable first, until the rest fits.
 
@@ -42,7 +47,7 @@ def fit(table: Sequence[Column], width: int | None) -> list[Column]:
         width: of the terminal; None where there is none.
     """
     kept = list(table)
-    while sum(column.width + _GAP for column in kept) > (width or _PIPE_WIDTH):
+    while not fits(kept, width):
         last = max(kept, key=lambda column: column.spare)
         if last.spare == 0:
             break

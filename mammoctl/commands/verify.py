@@ -111,10 +111,13 @@ def _run(
 
 def _show(cluster: Cluster, verdict: Verdict) -> None:
     from mammoctl import console
+    from mammoctl.columns import grid
     from mammoctl.verify import report
 
-    columns, rows = report.grid(verdict, list(cluster.hosts))
-    console.table("", columns, rows)
+    width = console.width()
+    table = report.table(verdict, list(cluster.hosts), width)
+    console.show(grid(table, width, {"skipped": "dim"}))
+    console.result("")
     for line in [*report.failures(verdict), *report.skipped(verdict)]:
         console.result(line)
     if verdict.trouble:

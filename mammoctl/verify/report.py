@@ -1,27 +1,48 @@
-"""What `mammoctl verify` shows: hosts by roles, then every failure with its mend."""
+"""What `mammoctl verify` shows: parts by hosts, then every failure with its mend."""
 
 from __future__ import annotations
 
+from mammoctl.columns import Column, fits
 from mammoctl.verify.run import Check, Verdict
 
 
-def grid(verdict: Verdict, hosts: list[str]) -> tuple[list[str], list[list[str]]]:
-    """Return columns and rows: one row per host, one column per role, counts in the cells."""
-    roles = list(dict.fromkeys(check.role for check in verdict.checks))
-    rows = []
-    for host in hosts:
-        cells = [_cell([c for c in verdict.checks if (c.host, c.role) == (host, r)]) for r in roles]
-        rows.append([host, *cells])
-    return ["host", *roles], rows
+def table(verdict: Verdict, hosts: list[str], width: int | None) -> list[Column]:
+    """Return a row per part of the cluster, with a column per host.
+
+    Where these are too many for the terminal: with sums, and the hosts that fail.
+
+    Args:
+        verdict: what was found.
+        hosts: of the cluster, in order.
+        width: of the terminal; None where there is none.
+    """
+    parts = list(dict.fromkeys(check.role for check in verdict.checks))
+    of = {part: [check for check in verdict.checks if check.role == part] for part in parts}
+    by_host = [
+        Column(host, [_cell([check for check in of[part] if check.host == host]) for part in parts])
+        for host in hosts
+    ]
+    head = Column("part", parts)
+    if fits([head, *by_host], width):
+        return [head, *by_host]
+    bad = [dict.fromkeys(check.host for check in of[part] if _is_bad(check)) for part in parts]
+    return [
+        head,
+        Column("all hosts", [_cell(of[part]) for part in parts]),
+        Column("where not", [", ".join(names) for names in bad]),
+    ]
+
+
+def _is_bad(check: Check) -> bool:
+    return check.outcome in ("failed", "error")
 
 
 def _cell(checks: list[Check]) -> str:
     if not checks:
         return ""
     passed = sum(check.outcome == "passed" for check in checks)
-    bad = sum(check.outcome in ("failed", "error") for check in checks)
-    if bad:
-        return f"{bad} BAD"  # short: eight roles fit into a line of 80 characters
+    if bad := sum(map(_is_bad, checks)):
+        return f"{bad} BAD"
     return f"{passed} ok" if passed else "skipped"
 
 
@@ -29,7 +50,7 @@ def failures(verdict: Verdict) -> list[str]:
     """Return the lines that explain what failed; the same reason on a host is told once."""
     told: dict[tuple[str, str, str, str], list[Check]] = {}
     for check in verdict.checks:
-        if check.outcome in ("failed", "error"):
+        if _is_bad(check):
             key = (check.role, check.host, check.seen, check.mend)
             told.setdefault(key, []).append(check)
     lines: list[str] = []

@@ -64,15 +64,23 @@ def test_exit_code(checks, trouble, code):
     assert verdict(*checks, trouble=trouble).exit_code == code
 
 
-def test_grid():
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (80, {"n1": ["2 ok", "1 BAD", ""], "n2": ["1 ok", "", "skipped"]}),
+        (20, {"all hosts": ["3 ok", "1 BAD", "skipped"], "where not": ["", "n1", ""]}),
+    ],
+)
+def test_table(width, columns):
     seen = verdict(
         check("java"), check("java"), check("spark", outcome="failed"), check("spark"),
         check("java", "n2"), check("hdfs", "n2", outcome="skipped"),
     )  # fmt: skip
-    assert report.grid(seen, ["n1", "n2"]) == (
-        ["host", "java", "spark", "hdfs"],
-        [["n1", "2 ok", "1 BAD", ""], ["n2", "1 ok", "", "skipped"]],
-    )
+    table = report.table(seen, ["n1", "n2"], width)
+    assert {column.title: column.cells for column in table} == {
+        "part": ["java", "spark", "hdfs"],
+        **columns,
+    }
 
 
 def test_failures_say_what_mends_them_and_the_same_once():
