@@ -88,6 +88,9 @@ class Question:
             line.append(f"--grep={self.grep}")
         if cursor:
             line.append(f"--after-cursor={cursor}")
+        elif follow and self.lines == 0:
+            # Not --lines=0: where nothing matches yet, that waits behind the end and may see nothing.
+            line.append("--since=now")
         elif self.since:
             line.append(f"--since={self.since}")
         if self.until:
@@ -95,7 +98,7 @@ class Question:
         if not follow:
             return line if self.lines is None else [*line, f"--lines={self.lines}"]
         # What was asked for before came to nothing: all that matches is new.
-        return [*line, "--follow", "--lines=0" if self.lines == 0 and not cursor else "--no-tail"]
+        return [*line, "--follow", "--no-tail"]
 
 
 def units(names: Sequence[str]) -> tuple[str, ...]:

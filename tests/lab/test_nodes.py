@@ -127,6 +127,7 @@ def test_logs_of_all_nodes_in_order(cli: Cli, provisioned: object) -> None:
     assert workers.count(f" {NODES[2]} spark-worker") == 5
 
 
+@pytest.mark.timeout(300)
 def test_logs_follow_over_a_broken_connection(cli: Cli, provisioned: object, node: Any) -> None:
     """Entries that are written while the connection is away come when it is back, each once."""
     process = cli.start("logs", "-i", LAB, "-f", "-n", "0", "-u", "mmtest.service", "--json")

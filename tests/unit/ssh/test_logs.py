@@ -62,7 +62,11 @@ def test_the_question_to_a_node():
     again = ask.argv(follow=True, cursor="c1")
     assert {"--after-cursor=c1", "--follow", "--no-tail"} < set(again)
     assert "--since=today" not in again
-    assert logs.Question(UNITS, 0).argv(follow=True)[-1] == "--lines=0"
+    assert logs.Question(UNITS, 0).argv(follow=True)[-3:] == [
+        "--since=now",
+        "--follow",
+        "--no-tail",
+    ]
     assert logs.Question(UNITS, None).argv()[-1] == "--unit=spark-worker.service"
 
 
@@ -191,7 +195,7 @@ def test_what_came_while_a_silent_node_was_lost_is_asked_for(monkeypatch):
         heard: queue.SimpleQueue = queue.SimpleQueue()
         question = logs.Question(UNITS, 0)
         logs._listen(None, "n1", question, "", heard, running=live.Running(), sleep=id)
-    assert "--lines=0" in asked[0]
+    assert "--since=now" in asked[0]
     assert {"--since=-1s", "--no-tail"} < set(asked[1])
 
 
