@@ -89,7 +89,7 @@ class Question:
         if cursor:
             line.append(f"--after-cursor={cursor}")
         elif follow and self.lines == 0:
-            # Not --lines=0: where nothing matches yet, that waits behind the end and may see nothing.
+            # Not --lines=0: where nothing matches yet, that waits behind the end for ever.
             line.append("--since=now")
         elif self.since:
             line.append(f"--since={self.since}")
