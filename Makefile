@@ -6,7 +6,7 @@ BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=MAMMOCTL_CACHE_DIR)
 demo_options := $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
-.PHONY: help demo test test-unit test-app test-lab test-all test-vagrant lint format docs lock clean down
+.PHONY: help demo test test-unit test-app test-lab test-all test-vagrant lint format docs screenshots lock clean down
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ format: ## Format the Python code
 docs: ## Make the tables of docs/roles.md, docs/security.md and docs/commands.md
 	@$(BIN)/python scripts/role-docs
 	@$(BIN)/python scripts/command-docs
+
+screenshots: ## Draw the pictures of the pages anew, from the lab that make demo leaves
+	@$(BIN)/python scripts/screenshots -i lab
 
 lock: ## Resolve every dependency anew
 	@scripts/lock-control
