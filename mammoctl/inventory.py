@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mammoctl import paths
-from mammoctl.errors import InventoryError
+from mammoctl.errors import InventoryError, MammoctlError
 
 VAULT_HINT = (
     "give the vault's present password: ANSIBLE_VAULT_PASSWORD_FILE=FILE names a file that holds "
@@ -150,6 +151,22 @@ def _file_of(folder: Path) -> Path:
         f"no inventory file in {folder}",
         hint=f"expected one of: {', '.join(_FILE_NAMES)}",
     )
+
+
+def ansible_program(name: str) -> str:
+    """Return the path of one of Ansible's programs, of the Ansible that mammoctl came with.
+
+    Raises:
+        MammoctlError: there is none.
+    """
+    beside = Path(sys.executable).with_name(name)
+    program = str(beside) if beside.is_file() else shutil.which(name)
+    if program is None:
+        raise MammoctlError(
+            f"{name} is not installed beside mammoctl",
+            hint="install mammoctl again, with its dependencies (ansible-core)",
+        )
+    return program
 
 
 def ansible_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -7,13 +7,11 @@ by a file or program that ``ANSIBLE_VAULT_PASSWORD_FILE`` names.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from mammoctl.errors import MammoctlError
-from mammoctl.inventory import VAULT_HINT, ansible_env
+from mammoctl.inventory import VAULT_HINT, ansible_env, ansible_program
 
 _HEAD = b"$ANSIBLE_VAULT;"
 
@@ -59,16 +57,9 @@ def require(folder: Path) -> None:
 
 
 def _run(verb: str, content: bytes, path: Path) -> bytes:
-    beside = Path(sys.executable).with_name("ansible-vault")
-    program = str(beside) if beside.is_file() else shutil.which("ansible-vault")
-    if program is None:
-        raise VaultError(
-            "ansible-vault is not installed beside mammoctl",
-            hint="install mammoctl again, with its dependencies (ansible-core)",
-        )
     # Through pipes: what is decrypted gets no name in any file system.
     done = subprocess.run(
-        [program, verb, "--output", "-", "-"],
+        [ansible_program("ansible-vault"), verb, "--output", "-", "-"],
         input=content,
         env=ansible_env(),
         capture_output=True,

@@ -6,10 +6,8 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +18,8 @@ from typing import BinaryIO
 from mammoctl import become, console, paths, redaction, vault
 from mammoctl.ansible import events
 from mammoctl.ansible.hints import hint_for
-from mammoctl.errors import Interrupted, MammoctlError, PlaybookFailed
-from mammoctl.inventory import Cluster, ansible_env
+from mammoctl.errors import Interrupted, PlaybookFailed
+from mammoctl.inventory import Cluster, ansible_env, ansible_program
 from mammoctl.ssh.config import ssh_config
 
 _LOGS_KEPT = 50
@@ -86,14 +84,7 @@ def argv(
     diff: bool = False,
 ) -> list[str]:
     """Return the command line of ``ansible-playbook`` (see `run_playbook`)."""
-    beside = Path(sys.executable).with_name("ansible-playbook")
-    program = str(beside) if beside.is_file() else shutil.which("ansible-playbook")
-    if program is None:
-        raise MammoctlError(
-            "ansible-playbook is not installed beside mammoctl",
-            hint="install mammoctl again, with its dependencies (ansible-core)",
-        )
-    line = [program, "-i", str(cluster.source)]
+    line = [ansible_program("ansible-playbook"), "-i", str(cluster.source)]
     for item in extra_args:
         line += ["-e", item]
     if extra_vars:  # last, so that they win
