@@ -121,6 +121,7 @@ class Nodes(Connections):
             RemoteError: the command ended with another status than 0.
         """
         node = self.host(host)
+        console.detail(f"{node.name}: {shown(command)}: followed")
         with self._open_channel(node, while_connected(command), sudo) as channel:
             channel.sendall(self.secret(node, sudo))
             rest = b""
@@ -227,7 +228,6 @@ class Nodes(Connections):
         """
         node = self.host(host)
         argv = self.openssh(node, command, sudo)
-        console.detail(f"{node.name}: {shown(command)}: fed through ssh")
         stdout, stderr, rc = transfer.feed(argv, source, progress, self.secret(node, sudo))
         if rc == transfer.SSH_FAILED:
             raise failures.explain_openssh(self.cluster, node, self.login(node), stderr)
@@ -244,7 +244,6 @@ class Nodes(Connections):
     ) -> None:
         node = self.host(host)
         argv = self.openssh(node, command, sudo)
-        console.detail(f"{node.name}: {shown(command)}: read through ssh")
         stderr, rc = transfer.drain(argv, sink, progress, self.secret(node, sudo))
         if rc == transfer.SSH_FAILED:
             raise failures.explain_openssh(self.cluster, node, self.login(node), stderr)
@@ -259,6 +258,7 @@ class Nodes(Connections):
         """
         node = self.host(host)
         line = self._line(node, command, sudo)
+        console.detail(f"{node.name}: {shown(command)}: through ssh")
         return ["ssh", "-T", "-F", str(self.ssh_config), *options, node.name, line]
 
     # --- network ------------------------------------------------------------------------------
