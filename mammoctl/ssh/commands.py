@@ -72,16 +72,20 @@ def command_line(
     return quoted([*ENGLISH, sudo_exe, *how, *user, "--", *argv])
 
 
+# A session of sshd or sudo has a process group of its own: the command and all it has started.
+_WATCH = (
+    "exec 3<&0; { cat <&3; kill -0 $$ && kill 0; } >/dev/null 2>&1 & "
+    'exec 3<&-; exec "$@" </dev/null'
+)
+
+
 def while_connected(command: Command) -> list[str]:
     """Return an argv that runs ``command`` without input, and ends it when the connection ends.
 
     Standard input ends with the connection; sshd alone would leave a silent command running.
     """
     argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
-    # A session of sshd or sudo has a process group of its own: the command and all it has started.
-    end = "kill -0 $$ && kill 0"
-    watch = f'exec 3<&0; {{ cat <&3; {end}; }} >/dev/null 2>&1 & exec 3<&-; exec "$@" </dev/null'
-    return ["sh", "-c", watch, "sh", *argv]
+    return ["sh", "-c", _WATCH, "sh", *argv]
 
 
 def needs_sudo(sudo: Sudo, login: str | None) -> bool:
@@ -91,6 +95,8 @@ def needs_sudo(sudo: Sudo, login: str | None) -> bool:
 
 def shown(command: Command) -> str:
     """Return a short form of a command for messages: its first line, no more than 100 signs."""
+    if not isinstance(command, str) and _WATCH in command:
+        command = command[4:]  # what is watched over
     text = command if isinstance(command, str) else shlex.join(command)
     first = text.strip().partition("\n")[0]
     return first if len(first) <= 100 else first[:97] + "..."
