@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import os
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mammoctl.data import deid, ids
 from mammoctl.data.about import NAMES, travelling
@@ -25,6 +27,9 @@ PART_BYTES = 256 * 1024**2
 
 ROW_GROUP_ROWS = 16
 ROW_GROUP_BYTES = 64 * 1024**2
+
+_THREADS = min(4, os.cpu_count() or 1)
+"""Images that are read and cleaned at the same time; nearly all of it is done outside Python."""
 
 
 class Sink(Protocol):
@@ -53,7 +58,6 @@ class Packed:
 
     Attributes:
         parts: the files in the order of writing.
-        checksum: sha256 over all parts, one after the other.
         content: sha256 over what travels, whatever the order and the names.
         rows: for the map from ids to files: id, file, label, patient, pseudonym.
         duplicates: number of files left out because another has the same content.
@@ -62,7 +66,6 @@ class Packed:
     """
 
     parts: list[Part] = field(default_factory=list)
-    checksum: str = ""
     content: str = ""
     rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
     images: int = 0
@@ -114,20 +117,18 @@ def schema() -> pa.Schema:
 
 
 class _Hashing:
-    """A write-only stream that passes bytes on and keeps their count and checksums."""
+    """A write-only stream that passes bytes on and keeps their count and checksum."""
 
-    def __init__(self, sink: Sink, total: Any) -> None:
+    def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._total = total
-        self._own = hashlib.sha256()
+        self._digest = hashlib.sha256()
         self.size = 0
         self.closed = False
 
     def write(self, data: bytes) -> int:
         data = bytes(data)
         self._sink.write(data)
-        self._own.update(data)
-        self._total.update(data)
+        self._digest.update(data)
         self.size += len(data)
         return len(data)
 
@@ -150,7 +151,7 @@ class _Hashing:
         return True
 
     def hexdigest(self) -> str:
-        return self._own.hexdigest()
+        return self._digest.hexdigest()
 
 
 def pack(
@@ -171,7 +172,7 @@ def pack(
         images: what to pack.
         key: the cluster's key for identifiers.
         open_part: opens the file of a given name for writing; None only computes what the
-            data set would be (``parts`` and ``checksum`` stay empty).
+            data set would be (``parts`` stays empty).
         keep_identifiers: send the files as they are instead of cleaning them (`deid.clean`).
         advance: is told the number of bytes read after each image.
         part_bytes: start a new part after this many bytes of images, and mostly before.
@@ -181,7 +182,6 @@ def pack(
             two patients, or no usable image (of one class, if there are labels) is left.
     """
     result = Packed()
-    total = hashlib.sha256()
     ordered = sorted(images, key=lambda image: ids.patient_pseudonym(key, "/" + image.name))
     records = _records(ordered, key, result, advance, keep_identifiers)
     if open_part is None:
@@ -191,10 +191,9 @@ def pack(
         for number, chunk in enumerate(_parts(records, part_bytes)):
             name = f"part-{number:05d}.parquet"
             with open_part(name) as sink:
-                stream = _Hashing(sink, total)
+                stream = _Hashing(sink)
                 count = _write_part(stream, chunk)
             result.parts.append(Part(name, stream.size, stream.hexdigest(), count))
-        result.checksum = total.hexdigest()
     return result
 
 
@@ -302,12 +301,9 @@ def _records(
     warnings: Counter[str] = Counter()
     rejects: Counter[str] = Counter()
     lines: list[str] = []
-    for image in images:
-        content = _read(image)
-        advance(len(content))
-        image_id = ids.image_id(key, content)
-        # without a patient, each image is one: its own id is as good a pseudonym as any
-        patient = ids.patient_pseudonym(key, image.patient) if image.patient else image_id
+    for image, size, record in _prepared(images, key, keep_identifiers):
+        advance(size)
+        image_id, patient, cleaned = record.image_id, record.patient_id, record.cleaned
         result.rows.append((image_id, image.name, image.label, image.patient, patient))
         if other := seen.get(image_id):
             result.duplicates += 1
@@ -315,21 +311,18 @@ def _records(
                 contradictions.append(f"{image.name} and {other[2]}")
             continue
         seen[image_id] = (image.label, patient, image.name)
-        kind = sniff(content[:HEAD_BYTES])
         if contradictions:
             continue
-        cleaned = _prepared(image, content, key, patient, keep_identifiers)
         labels[image.label] += 1
-        formats[kind] += 1
+        formats[record.format] += 1
         warnings.update(cleaned.warnings)
         if cleaned.reject:
             rejects[cleaned.reject] += 1
         else:
             usable[image.label] += 1
         result.size += len(cleaned.content)
-        digest = hashlib.sha256(cleaned.content).hexdigest()
-        lines.append(f"{image_id} {image.label} {patient} {digest} {cleaned.about}\n")
-        yield Record(image_id, patient, image.label, kind, digest, cleaned)
+        lines.append(f"{image_id} {image.label} {patient} {record.sha256} {cleaned.about}\n")
+        yield record
     if contradictions:
         raise DataError(
             f"{len(contradictions)} files have the same content as another file but another "
@@ -349,6 +342,40 @@ def _records(
 
 
 def _prepared(
+    images: Iterable[Image], key: bytes, keep_identifiers: bool
+) -> Iterator[tuple[Image, int, Record]]:
+    """Yield each image with its size in bytes and its row, in order; a few are made ahead."""
+    ahead: deque[tuple[Image, Future[tuple[int, Record]]]] = deque()
+
+    def oldest() -> tuple[Image, int, Record]:
+        image, future = ahead.popleft()
+        return image, *future.result()
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            for image in images:
+                ahead.append((image, pool.submit(_prepare, image, key, keep_identifiers)))
+                if len(ahead) > _THREADS:
+                    yield oldest()
+            while ahead:
+                yield oldest()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _prepare(image: Image, key: bytes, keep_identifiers: bool) -> tuple[int, Record]:
+    """Read an image; return its size in bytes and the row in which it travels."""
+    content = _read(image)
+    image_id = ids.image_id(key, content)
+    # without a patient, each image is one: its own id is as good a pseudonym as any
+    patient = ids.patient_pseudonym(key, image.patient) if image.patient else image_id
+    cleaned = _cleaned(image, content, key, patient, keep_identifiers)
+    digest = hashlib.sha256(cleaned.content).hexdigest()
+    kind = sniff(content[:HEAD_BYTES])
+    return len(content), Record(image_id, patient, image.label, kind, digest, cleaned)
+
+
+def _cleaned(
     image: Image, content: bytes, key: bytes, patient: str, keep_identifiers: bool
 ) -> Cleaned:
     """Return an image as it travels; its manifest counts more than its header."""

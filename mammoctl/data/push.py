@@ -1,4 +1,4 @@
-"""Put a data set on the cluster: pack, stream, read back, and rename into place."""
+"""Put a data set on the cluster: pack, stream, compare, and rename into place."""
 
 from __future__ import annotations
 
@@ -146,6 +146,7 @@ class _Target:
         self._temporary = f"{root}/.tmp-{name}-{secrets.token_hex(4)}"
         self._leftovers: list[str] = []
         self._there: dict[str, str] = {}
+        self._arrived: dict[str, str] = {}
         self.kept = 0
 
     def existing(self) -> dict[str, Any] | None:
@@ -196,13 +197,13 @@ class _Target:
         packed = pack(
             scan.images, key, self._open, keep_identifiers=keep_identifiers, advance=advance
         )
-        parts = [f"{self._temporary}/{part.name}" for part in packed.parts]
-        if (found := storage.sha256(*parts)) != packed.checksum:
-            raise RemoteError(
-                f"the data set was damaged on its way: sha256 {found[:12]}..., "
-                f"not {packed.checksum[:12]}...",
-                hint="push it again; if it happens twice, check the network and the disks",
-            )
+        for part in packed.parts:
+            if (found := self._arrived[part.name]) != part.sha256:
+                raise RemoteError(
+                    f"{part.name} was damaged on its way: sha256 {found[:12]}..., "
+                    f"not {part.sha256[:12]}...",
+                    hint="push it again; if it happens twice, check the network and the disks",
+                )
         return packed
 
     @contextmanager
@@ -211,6 +212,7 @@ class _Target:
         if not self._there:  # then it can go while it is being packed
             with self._storage.writing(target) as sink:
                 yield sink
+            self._arrived[name] = sink.arrived
             return
         with tempfile.TemporaryFile() as file:
             yield file
@@ -219,12 +221,14 @@ class _Target:
             size = file.tell()
             if source := self._there.get(digest):
                 self._storage.run(self._storage.copy_line(source, target))
+                self._arrived[name] = self._storage.sha256(target)
                 self.kept += size
                 return
             file.seek(0)
             with self._storage.writing(target) as sink:
                 while block := file.read(1 << 20):
                     sink.write(block)
+            self._arrived[name] = sink.arrived
 
     def finish(self, packed: Packed, description: dict[str, Any], *, replaces: bool) -> None:
         """Write description and map of ids, and make the data set appear."""

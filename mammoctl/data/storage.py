@@ -27,20 +27,36 @@ class _Abandoned(Exception):
 
 
 class Sink:
-    """Takes bytes and hands them to a thread that sends them; holds 4 MiB at most."""
+    """Takes bytes and hands them to a thread that sends them; holds 4 MiB at most.
+
+    Attributes:
+        failure: why the sender has ended early.
+        done: set when the sender has ended.
+        arrived: sha256 of what the far side has received, once it has received all.
+    """
 
     def __init__(self) -> None:
         self._queue: queue.Queue[bytes | type[_Abandoned] | None] = queue.Queue(_AHEAD)
         self._pending = bytearray()
         self.failure: BaseException | None = None
         self.done = threading.Event()
+        self.arrived = ""
 
     def write(self, data: bytes) -> int:
         """Take the next bytes."""
-        self._pending += data
-        while len(self._pending) >= _PIECE:
-            piece, self._pending = bytes(self._pending[:_PIECE]), self._pending[_PIECE:]
-            self._put(piece)
+        begin = 0
+        if self._pending:
+            begin = _PIECE - len(self._pending)
+            self._pending += data[:begin]
+            if len(self._pending) < _PIECE:
+                return len(data)
+            self._put(bytes(self._pending))
+            self._pending.clear()
+        rest = len(data) - max(len(data) - begin, 0) % _PIECE
+        with memoryview(data) as view:
+            for at in range(begin, rest, _PIECE):
+                self._put(bytes(view[at : at + _PIECE]))
+            self._pending += view[rest:]
         return len(data)
 
     def end(self) -> None:
@@ -101,6 +117,13 @@ class Storage:
         """Write standard input to a new file."""
         return f"{HDFS} dfs -put - {self.path(uri)}" if self.hdfs else f"cat > {self.path(uri)}"
 
+    def receive_line(self, uri: str) -> str:
+        """Write standard input to a new file and print the sha256 of what came in."""
+        line = f"tee -- {self.path(uri)}"
+        if self.hdfs:
+            line = f"{{ tee /dev/fd/3 | {self.put_line(uri)} >&2; }} 3>&1"
+        return f"bash -o pipefail -c {shlex.quote(f'{line} | sha256sum')}"
+
     def mkdir_line(self, uri: str) -> str:
         """Make a folder and those above it."""
         return (
@@ -158,13 +181,15 @@ class Storage:
 
     @contextmanager
     def writing(self, uri: str) -> Iterator[Sink]:
-        """Stream a file to the storage while it is being made.
+        """Stream a file to the storage while it is being made; `Sink.arrived` tells what came in.
+
+        On HDFS every block has checksums from there on, on its way to each DataNode and on disk.
 
         Raises:
             RemoteError: the far side failed.
         """
         sink = Sink()
-        line = self.put_line(uri)
+        line = self.receive_line(uri)
 
         def send() -> None:
             try:
@@ -172,6 +197,7 @@ class Storage:
                     self._master, line, sink.pieces(), sudo=self.user, check=False
                 )
                 self._complain(result)
+                sink.arrived = result.stdout.split()[0]
             except BaseException as exc:
                 sink.failure = exc
             finally:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mammoctl.data.about import NOTHING, About
 from mammoctl.data.formats import HEAD_BYTES, sniff
 
-VERSION = 1
+VERSION = 2
 """Raise it with every change that alters what is sent: data sets then differ from older ones."""
 
 
@@ -39,8 +39,8 @@ class Cleaned:
 def clean(content: bytes, *, key: bytes, patient: str, dicom_name: bool = False) -> Cleaned:
     """Remove everything from an image file that could identify somebody.
 
-    Pixels are kept bit by bit. JPEG and PNG keep the segments that make the picture, DICOM the
-    attributes of `deid.attributes`; other formats are decoded and written anew as PNG or TIFF.
+    Pixels are kept bit by bit. JPEG, PNG and PGM keep what makes the picture, DICOM the attributes
+    of `deid.attributes`; other formats are decoded and written anew as PNG or TIFF.
 
     Args:
         content: the file.
@@ -48,7 +48,7 @@ def clean(content: bytes, *, key: bytes, patient: str, dicom_name: bool = False)
         patient: the patient's pseudonym; written into DICOM files, and decides the shift of dates.
         dicom_name: the file is called like a DICOM file, which may lack the magic bytes.
     """
-    from mammoctl.data.deid import jpeg, plain, png
+    from mammoctl.data.deid import jpeg, pgm, plain, png
     from mammoctl.data.deid.dicom import clean_dicom
 
     if not content:
@@ -60,6 +60,8 @@ def clean(content: bytes, *, key: bytes, patient: str, dicom_name: bool = False)
             return clean_dicom(content, key, patient)
         if strip:
             return Cleaned(strip(content, plain.orientation(content)))
+        if kind == "pgm":
+            return Cleaned(pgm.strip(content))
         return Cleaned(plain.rewrite(content))
     except Unusable as error:
         reason = str(error)

@@ -23,6 +23,12 @@ def _open(content: bytes) -> Any:
         raise Unusable("not an image of a known format") from error
 
 
+def within_limit(width: int, height: int) -> None:
+    """Refuse a picture of more than `MAX_PIXELS`."""
+    if width * height > MAX_PIXELS:
+        raise Unusable(f"more than {MAX_PIXELS // 1_000_000} million pixels")
+
+
 def orientation(content: bytes) -> int:
     """Return how the picture is to be turned (Exif, 1 to 8; 1 leaves it as it is)."""
     try:
@@ -41,8 +47,7 @@ def rewrite(content: bytes) -> bytes:
     from PIL import Image, ImageOps
 
     image = _open(content)
-    if image.width * image.height > MAX_PIXELS:
-        raise Unusable(f"more than {MAX_PIXELS // 1_000_000} million pixels")
+    within_limit(image.width, image.height)
     if getattr(image, "n_frames", 1) > 1:
         raise Unusable("several frames")
     try:

@@ -54,7 +54,7 @@ def test_pixels_stay_and_names_go(content: bytes) -> None:
 
 
 def test_cleaning_again_changes_nothing() -> None:
-    for content in (jpeg(orientation=6), png(WIDE, orientation=3), tiff(WIDE)):
+    for content in (jpeg(orientation=6), png(WIDE, orientation=3), tiff(WIDE), pgm(WIDE)):
         assert cleaned(cleaned(content)) == cleaned(content)
 
 
@@ -67,6 +67,9 @@ def test_cleaning_again_changes_nothing() -> None:
         (jpeg()[:120], "truncated or damaged"),
         (png(WIDE)[:2000], "truncated or damaged"),
         (tiff(WIDE)[:1000], "truncated or damaged|not an image"),
+        (pgm(WIDE)[:2000], "truncated or damaged"),
+        (b"P5 0 5 255\n", "truncated or damaged"),
+        (b"P5 99999 99999 255\n", "more than 120 million pixels"),
     ],
 )
 def test_what_cannot_be_cleaned_does_not_travel(content: bytes, reason: str) -> None:
@@ -75,6 +78,14 @@ def test_what_cannot_be_cleaned_does_not_travel(content: bytes, reason: str) -> 
     assert result.reject in reason.split("|") or any(
         result.reject.startswith(word) for word in reason.split("|")
     )
+
+
+def test_a_pgm_of_digits_and_one_with_a_tail() -> None:
+    digits = f"P2\n# {PLANTED}\n2 2\n255\n0 9 200 255\n".encode()
+    assert shown(cleaned(digits)).tolist() == [[0, 9], [200, 255]]
+    tail = b"P5 2#" + PLANTED.encode() + b"\n 2 100 abcd" + PLANTED.encode()
+    assert cleaned(tail) == b"P5\n2 2\n100\nabcd"
+    assert np.array_equal(shown(cleaned(tail)), shown(tail))
 
 
 def test_several_frames_in_one_file_are_not_reduced_to_one() -> None:
