@@ -6,7 +6,7 @@ import errno
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -45,6 +45,9 @@ from mammoctl.commands import (
 )
 from mammoctl.commands.app import App, AskBecomePass
 
+if TYPE_CHECKING:
+    from mammoctl.errors import MammoctlError
+
 # What the machine can refuse anywhere, and the mend.
 _SYSTEM_REFUSALS = {
     errno.ENOSPC: "make room on that disk, then run the same command again",
@@ -61,7 +64,6 @@ _SYSTEM_REFUSALS = {
 app = App(
     name="mammoctl",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
     help="Bare Debian or Ubuntu hosts to a verified Spark and TensorFlow cluster.",
 )
 
@@ -108,9 +110,19 @@ def _end(number: int, frame: FrameType | None) -> None:
     signal.default_int_handler(number, frame)
 
 
+def _show(error: MammoctlError) -> None:
+    from mammoctl import console
+
+    console.error(error)
+
+
+def _end_with(error: MammoctlError) -> NoReturn:
+    _show(error)
+    sys.exit(error.exit_code)
+
+
 def main() -> None:
     """Run the command line and map known errors to their exit codes, without a traceback."""
-    from mammoctl import console
     from mammoctl.errors import Interrupted, MammoctlError
 
     # A polite end from outside cleans up as Ctrl-C does.
@@ -119,19 +131,16 @@ def main() -> None:
     try:
         app()
     except MammoctlError as exc:
-        console.error(exc)
-        sys.exit(exc.exit_code)
+        _end_with(exc)
     except KeyboardInterrupt:
-        console.error(interrupted)
-        sys.exit(interrupted.exit_code)
+        _end_with(interrupted)
     except SystemExit as exc:
         # Typer turns Ctrl-C into a silent exit; say what it means for the user.
         if isinstance(getattr(exc.__context__, "__cause__", None), KeyboardInterrupt):
-            console.error(interrupted)
+            _show(interrupted)
         raise
     except OSError as exc:
         if exc.errno not in _SYSTEM_REFUSALS:
             raise
         place = f": {exc.filename}" if exc.filename else ""
-        console.error(MammoctlError(f"{exc.strerror}{place}", hint=_SYSTEM_REFUSALS[exc.errno]))
-        sys.exit(MammoctlError.exit_code)
+        _end_with(MammoctlError(f"{exc.strerror}{place}", hint=_SYSTEM_REFUSALS[exc.errno]))

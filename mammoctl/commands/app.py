@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from mammoctl import console
+from mammoctl.commands.help import WIDTH, HelpPage, unfolded
 
 _PLAIN: dict[Any, str] = {bool: "", str: "TEXT", int: "NUMBER", float: "NUMBER", Path: "PATH"}
 
@@ -37,8 +37,8 @@ Verbose = Annotated[
 ]
 
 
-class Command(TyperCommand):
-    """A command whose help is folded to the width of the terminal, and names no Python types."""
+class Command(HelpPage, TyperCommand):
+    """A command whose help is a `HelpPage` and names no Python types."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -49,7 +49,7 @@ class Command(TyperCommand):
         return [_named(parameter) for parameter in super().get_params(ctx)]
 
 
-class Group(TyperGroup):
+class Group(HelpPage, TyperGroup):
     """A group of commands that shows its help in the same way."""
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -65,7 +65,14 @@ class App(typer.Typer):
     """
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(cls=Group, no_args_is_help=True, **settings)
+        shown = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
+        super().__init__(
+            cls=Group,
+            no_args_is_help=True,
+            rich_markup_mode=None,
+            context_settings=shown,
+            **settings,
+        )
         self.panel: str | None = None
 
     def command(  # type: ignore[override]
@@ -93,18 +100,6 @@ AskBecomePass = Annotated[
 _AskBecomePassHidden = Annotated[bool, typer.Option("--ask-become-pass", "-K", hidden=True)]
 
 
-def unfolded(text: str) -> str:
-    """Return a help with each paragraph on one line; blocks that are indented stay as they are."""
-    lines: list[str] = []
-    for paragraph in inspect.cleandoc(text).split("\n\n"):
-        if paragraph.startswith("  ") and lines and "\n  " in lines[-1]:
-            lines[-1] += f"\n{paragraph}"  # examples, one below the other
-        else:
-            is_block = "\n  " in f"\n{paragraph}"
-            lines.append(paragraph if is_block else paragraph.replace("\n", " "))
-    return "\n\n".join(lines)
-
-
 def plain(option: TyperOption) -> str | None:
     """Return what the help calls an option's value where it has no word of its own."""
     kind: Any = option.type_descriptor.annotation
@@ -116,6 +111,8 @@ def _with_common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def command(
         *args: Any, quiet: bool, verbose: bool, ask_become_pass: bool, **options: Any
     ) -> Any:
+        from mammoctl import console
+
         console.set_volume(quiet=quiet, verbose=verbose)
         if ask_become_pass:
             from mammoctl import become

@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mammoctl import console
-from mammoctl.commands.app import App, unfolded
+from mammoctl.commands.app import App
+from mammoctl.commands.help import unfolded
 
 
 @pytest.fixture
