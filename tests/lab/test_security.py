@@ -58,6 +58,5 @@ def test_every_difference_is_found_and_provision_mends_the_nodes(own_cluster: Ow
     secret.chmod(0o600)
     lab.on(first, "systemctl stop mammoctl-job-listener")
     lab.on(second, f"rm -r {DROP_IN}; systemctl daemon-reload")
-    lab.on(third, "usermod --shell /usr/sbin/nologin spark")
     lab.run("provision", "--json")
     assert differences(lab, rc=0) == {}

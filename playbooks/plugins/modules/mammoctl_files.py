@@ -67,7 +67,7 @@ import tempfile
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mammoctl_account import making
 from ansible.module_utils.mammoctl_files_text import with_block
-from ansible.module_utils.mammoctl_manifest import record
+from ansible.module_utils.mammoctl_manifest import load, record
 
 HIDDEN = "(a secret: not shown)\n"
 
@@ -96,13 +96,19 @@ class Layer:
         self.diff.append({"before_header": path, "after_header": path, "before": before, "after": after})
 
     def user(self, wanted):
-        """Create a system account when there is none."""
+        """Create a system account when there is none; one that is ours gets its shell back."""
         name = wanted["name"]
         try:
-            pwd.getpwnam(name)
-            return
+            found = pwd.getpwnam(name)
         except KeyError:
             pass
+        else:
+            if found.pw_shell != wanted["shell"] and name in load()["users"]:
+                self.note("user " + name, "shell %s\n" % found.pw_shell, "shell %(shell)s\n" % wanted)
+                if not self.check:
+                    command = ["usermod", "--shell", wanted["shell"], name]
+                    self.module.run_command(command, check_rc=True)
+            return
         self.note("user " + name, "", "home %(home)s, shell %(shell)s\n" % wanted)
         self.new_users.add(name)
         if self.check:

@@ -65,3 +65,19 @@ def test_each_has_a_folder_of_its_own_in_hdfs(plugin) -> None:
     assert plugin("filter", "mammoctl_folder").hdfs_home("anna") == {
         "path": "/user/anna", "owner": "anna", "group": "anna", "mode": "0750",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("ours", [False, True])
+def test_an_account_of_ours_gets_its_shell_back(plugin, monkeypatch, check, ours) -> None:
+    files = plugin("modules", "mammoctl_files")
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: SimpleNamespace(pw_shell="/bin/bash"))
+    monkeypatch.setattr(files, "load", lambda: {"users": ["spark"] if ours else []})
+    module = Module(check)
+    layer = files.Layer(module)
+    layer.user({"name": "spark", "home": "/var/lib/spark", "shell": "/usr/sbin/nologin"})
+    assert layer.changed == (["user spark"] if ours else [])
+    expected = ["usermod", "--shell", "/usr/sbin/nologin", "spark"]
+    assert module.commands == ([expected] if ours and not check else [])
+    layer.user({"name": "spark", "home": "/var/lib/spark", "shell": "/bin/bash"})
+    assert layer.changed == (["user spark"] if ours else [])
