@@ -147,7 +147,7 @@ def bring_file(storage: Storage, path: Path, sha256: str, name: str, what: str) 
     with storage.writing(f"{temporary}/{name}") as sink, path.open("rb") as stream:
         while block := stream.read(1 << 20):
             sink.write(block)
-    if storage.sha256(f"{temporary}/{name}") != sha256:
+    if sink.arrived != sha256:
         storage.run(storage.remove_line(temporary), check=False)
         raise RemoteError(
             f"{what} arrived damaged on the cluster", hint="run the same command again"

@@ -43,7 +43,9 @@ class Storage:
         def write(data: bytes) -> None:
             self.files[uri] += data
 
-        yield SimpleNamespace(write=write)
+        sink = SimpleNamespace(write=write, arrived="")
+        yield sink
+        sink.arrived = self.sha256(uri)
 
     def mkdir_line(self, uri: str) -> str:
         return f"mkdir {uri}"
