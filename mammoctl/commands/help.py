@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 import typer
-from typer.core import TyperArgument, TyperOption
+from typer.core import TyperArgument
 
 WIDTH = 100
 """Columns that are used at most: longer lines are hard to read."""
@@ -34,10 +34,8 @@ class HelpPage:
                 formatter.write_text(block)
         for heading, rows in commands(self).items():
             section(formatter, heading, rows)
-        params = self.get_params(ctx)
-        for kind, heading in ((TyperArgument, "Arguments"), (TyperOption, "Options")):
-            found = [param.get_help_record(ctx) for param in params if isinstance(param, kind)]
-            section(formatter, heading, [row for row in found if row])
+        for heading, rows in parameters(self, ctx).items():
+            section(formatter, heading, rows)
 
 
 def usage(command: Any, ctx: Any) -> str:
@@ -57,6 +55,17 @@ def commands(group: Any) -> dict[str, list[tuple[str, str]]]:
             heading = panel if isinstance(panel, str) else "Commands"
             first = unfolded(command.help or "").partition("\n\n")[0]
             found.setdefault(heading, []).append((name, first))
+    return found
+
+
+def parameters(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+    """Return the parameters of a command with their help, by heading."""
+    found: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+    for param in command.get_params(ctx):
+        panel = getattr(param, "rich_help_panel", None)
+        own = "Arguments" if isinstance(param, TyperArgument) else "Options"
+        if record := param.get_help_record(ctx):
+            found.setdefault(panel if isinstance(panel, str) else own, []).append(record)
     return found
 
 

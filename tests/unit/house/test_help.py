@@ -27,6 +27,7 @@ from mammoctl.cli import app
         "plan",
         "provision",
         "unlock",
+        "submit",
         "secrets rotate",
         "access grant",
         "access list",
