@@ -25,6 +25,7 @@ from mammoctl.errors import DataError, RemoteError
 if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
     from mammoctl.data.model import Scan
+    from mammoctl.data.sending import Sending
     from mammoctl.ssh import Nodes
 
 DESCRIPTION = "dataset.json"
@@ -146,6 +147,7 @@ class _Target:
         self._temporary = f"{root}/.tmp-{name}-{secrets.token_hex(4)}"
         self._leftovers: list[str] = []
         self._there: dict[str, str] = {}
+        self._going: dict[str, Sending] = {}
         self._arrived: dict[str, str] = {}
         self.kept = 0
 
@@ -194,9 +196,15 @@ class _Target:
         """Pack into the temporary folder and compare what arrived with what was sent."""
         storage = self._storage
         storage.run(storage.mkdir_line(self._temporary))
-        packed = pack(
-            scan.images, key, self._open, keep_identifiers=keep_identifiers, advance=advance
-        )
+        try:
+            packed = pack(
+                scan.images, key, self._open, keep_identifiers=keep_identifiers, advance=advance
+            )
+            self._settle()
+        except BaseException:
+            for sending in self._going.values():
+                sending.abandon()
+            raise
         for part in packed.parts:
             if (found := self._arrived[part.name]) != part.sha256:
                 raise RemoteError(
@@ -210,9 +218,10 @@ class _Target:
     def _open(self, name: str) -> Iterator[Sink]:
         target = f"{self._temporary}/{name}"
         if not self._there:  # then it can go while it is being packed
-            with self._storage.writing(target) as sink:
-                yield sink
-            self._arrived[name] = sink.arrived
+            self._settle(but=1)
+            self._going[name] = self._storage.send(target)
+            yield self._going[name]
+            self._going[name].end()
             return
         with tempfile.TemporaryFile() as file:
             yield file
@@ -225,10 +234,14 @@ class _Target:
                 self.kept += size
                 return
             file.seek(0)
-            with self._storage.writing(target) as sink:
-                while block := file.read(1 << 20):
-                    sink.write(block)
-            self._arrived[name] = sink.arrived
+            self._arrived[name] = self._storage.send_all(target, file)
+
+    def _settle(self, *, but: int = 0) -> None:
+        """Wait for the parts on their way, the oldest first, until only ``but`` are left."""
+        while len(self._going) > but:
+            name, sending = next(iter(self._going.items()))
+            self._arrived[name] = sending.wait()
+            del self._going[name]
 
     def finish(self, packed: Packed, description: dict[str, Any], *, replaces: bool) -> None:
         """Write description and map of ids, and make the data set appear."""

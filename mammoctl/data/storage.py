@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import queue
 import shlex
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
+from mammoctl.data.sending import Sending
 from mammoctl.errors import RemoteError
 from mammoctl.jobs.account import account
 
@@ -18,74 +16,6 @@ if TYPE_CHECKING:
     from mammoctl.ssh import Nodes, Result
 
 HDFS = "/opt/mammoctl/bin/hdfs"
-_PIECE = 1 << 18
-_AHEAD = 16
-
-
-class _Abandoned(Exception):
-    """The writer gave up; the far side must not see an ordinary end of file."""
-
-
-class Sink:
-    """Takes bytes and hands them to a thread that sends them; holds 4 MiB at most.
-
-    Attributes:
-        failure: why the sender has ended early.
-        done: set when the sender has ended.
-        arrived: sha256 of what the far side has received, once it has received all.
-    """
-
-    def __init__(self) -> None:
-        self._queue: queue.Queue[bytes | type[_Abandoned] | None] = queue.Queue(_AHEAD)
-        self._pending = bytearray()
-        self.failure: BaseException | None = None
-        self.done = threading.Event()
-        self.arrived = ""
-
-    def write(self, data: bytes) -> int:
-        """Take the next bytes."""
-        begin = 0
-        if self._pending:
-            begin = _PIECE - len(self._pending)
-            self._pending += data[:begin]
-            if len(self._pending) < _PIECE:
-                return len(data)
-            self._put(bytes(self._pending))
-            self._pending.clear()
-        rest = len(data) - max(len(data) - begin, 0) % _PIECE
-        with memoryview(data) as view:
-            for at in range(begin, rest, _PIECE):
-                self._put(bytes(view[at : at + _PIECE]))
-            self._pending += view[rest:]
-        return len(data)
-
-    def end(self) -> None:
-        """Send what is left and then the end of the file."""
-        if self._pending:
-            self._put(bytes(self._pending))
-        self._put(None)
-
-    def abandon(self) -> None:
-        """Break off, so that the far side does not take the file for complete."""
-        self._put(_Abandoned)
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the bytes in the thread that sends them."""
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, type):
-                raise item
-            yield item
-
-    def _put(self, item: bytes | type[_Abandoned] | None) -> None:
-        # never wait for a sender that has died
-        while not self.done.is_set():
-            try:
-                self._queue.put(item, timeout=0.2)
-                return
-            except queue.Full:
-                continue
-        if isinstance(item, bytes) and self.failure:
-            raise self.failure
 
 
 class Storage:
@@ -179,42 +109,35 @@ class Storage:
         )
         self._complain(result)
 
-    @contextmanager
-    def writing(self, uri: str) -> Iterator[Sink]:
-        """Stream a file to the storage while it is being made; `Sink.arrived` tells what came in.
+    def send(self, uri: str) -> Sending:
+        """Begin to stream a new file to the storage.
 
         On HDFS every block has checksums from there on, on its way to each DataNode and on disk.
+        """
+        line = self.receive_line(uri)
+
+        def send(pieces: Iterator[bytes]) -> str:
+            result = self._nodes.stream(self._master, line, pieces, sudo=self.user, check=False)
+            self._complain(result)
+            return result.stdout.split()[0]
+
+        return Sending(send)
+
+    def send_all(self, uri: str, stream: BinaryIO) -> str:
+        """Write a file that is here; return the sha256 of what arrived.
 
         Raises:
             RemoteError: the far side failed.
         """
-        sink = Sink()
-        line = self.receive_line(uri)
-
-        def send() -> None:
-            try:
-                result = self._nodes.stream(
-                    self._master, line, sink.pieces(), sudo=self.user, check=False
-                )
-                self._complain(result)
-                sink.arrived = result.stdout.split()[0]
-            except BaseException as exc:
-                sink.failure = exc
-            finally:
-                sink.done.set()
-
-        sender = threading.Thread(target=send, daemon=True)
-        sender.start()
+        sending = self.send(uri)
         try:
-            yield sink
-            sink.end()
+            while block := stream.read(1 << 20):
+                sending.write(block)
+            sending.end()
         except BaseException:
-            sink.abandon()
-            sender.join(10)
+            sending.abandon()
             raise
-        sender.join()
-        if sink.failure:
-            raise sink.failure
+        return sending.wait()
 
     def sha256(self, *uris: str) -> str:
         """Read files back, one after the other, and return the checksum of all of it."""

@@ -144,10 +144,9 @@ def bring_file(storage: Storage, path: Path, sha256: str, name: str, what: str) 
     console.step(f"bringing {what} to the cluster ({path.stat().st_size / 1e6:.0f} MB)")
     temporary = f"{storage.paths.weights}/.tmp-{sha256[:16]}-{time.time_ns():x}"
     storage.run(storage.mkdir_line(temporary))
-    with storage.writing(f"{temporary}/{name}") as sink, path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            sink.write(block)
-    if sink.arrived != sha256:
+    with path.open("rb") as stream:
+        arrived = storage.send_all(f"{temporary}/{name}", stream)
+    if arrived != sha256:
         storage.run(storage.remove_line(temporary), check=False)
         raise RemoteError(
             f"{what} arrived damaged on the cluster", hint="run the same command again"
