@@ -165,11 +165,10 @@ class _Target:
             aside = [uri for uri in self._leftovers if "/.old-" in uri]
             if not aside:
                 return None
-            storage.run(storage.move_line(aside[-1], self.uri))
+            storage.change(("move", aside[-1], self.uri))
             self._leftovers.remove(aside[-1])
-        result = storage.run(storage.cat_line(f"{self.uri}/{DESCRIPTION}"), missing=True)
         try:
-            description = json.loads(result.stdout)
+            description = json.loads(storage.read(f"{self.uri}/{DESCRIPTION}") or "")
         except ValueError:
             return {}
         return description if isinstance(description, dict) else {}
@@ -185,7 +184,7 @@ class _Target:
             for name in storage.names(folder)
             if re.fullmatch(r"part-\d{5}\.parquet", name)
         ]
-        lines = [f"{{ {storage.cat_line(uri)} || echo; }} | sha256sum" for uri in uris]
+        lines = [storage.sum_line(uri) for uri in uris]
         found = storage.run("; ".join(lines)).stdout.splitlines() if lines else []
         for uri, line in zip(uris, found, strict=True):
             self._there.setdefault(line.split()[0], uri)
@@ -194,8 +193,7 @@ class _Target:
         self, scan: Scan, key: bytes, keep_identifiers: bool, advance: Callable[[int], None]
     ) -> Packed:
         """Pack into the temporary folder and compare what arrived with what was sent."""
-        storage = self._storage
-        storage.run(storage.mkdir_line(self._temporary))
+        self._storage.change(("mkdir", self._temporary))
         try:
             packed = pack(
                 scan.images, key, self._open, keep_identifiers=keep_identifiers, advance=advance
@@ -229,7 +227,7 @@ class _Target:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
             if source := self._there.get(digest):
-                self._storage.run(self._storage.copy_line(source, target))
+                self._storage.copy(source, target)
                 self._arrived[name] = self._storage.sha256(target)
                 self.kept += size
                 return
@@ -249,16 +247,15 @@ class _Target:
         master = self._nodes.cluster.master.name
         self._nodes.run(master, ["install", "-d", "-m", "0700", IDS_ROOT, folder], sudo=True)
         self._nodes.put(master, _ids_csv(packed), f"{folder}/ids.csv.new", sudo=True, mode=0o600)
-        line = (json.dumps(description, sort_keys=True) + "\n").encode()
+        line = json.dumps(description, sort_keys=True) + "\n"
         storage.write(f"{self._temporary}/{DESCRIPTION}", line)
-        steps = [storage.move_line(self._temporary, self.uri)]
+        steps: list[tuple[str, ...]] = [("move", self._temporary, self.uri)]
+        old = self._leftovers
         if replaces:
             aside = f"{self._root}/.old-{self._name}-{secrets.token_hex(4)}"
-            steps.insert(0, storage.move_line(self.uri, aside))
-            steps.append(storage.remove_line(aside))
-        if self._leftovers:
-            steps.append(storage.remove_line(*self._leftovers))
-        storage.run(" && ".join(steps))
+            steps.insert(0, ("move", self.uri, aside))
+            old = [aside, *old]
+        storage.change(*steps, *[("remove", uri) for uri in old])
         self._nodes.run(
             master, ["mv", "-f", f"{folder}/ids.csv.new", f"{folder}/ids.csv"], sudo=True
         )
@@ -279,14 +276,10 @@ def list_data(nodes: Nodes, deployment: ClusterFile) -> list[dict[str, Any]]:
     Raises:
         RemoteError: the storage cannot be read.
     """
-    storage, root = Storage(nodes, deployment), deployment.paths.data
-    path = storage.path(root)
-    # a leading dot marks what is not finished
-    line = f"cat {path}/*/{DESCRIPTION}"
-    if storage.hdfs:
-        line = storage.cat_line(f"{root}/[^.]*/{DESCRIPTION}")
+    storage = Storage(nodes, deployment)
     found = []
-    for text in storage.run(line, missing=True).stdout.splitlines():
+    # a leading dot marks what is not finished
+    for text in storage.read_each(deployment.paths.data, DESCRIPTION):
         try:
             found.append(json.loads(text))
         except ValueError:

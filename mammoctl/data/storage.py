@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
+from mammoctl import console
+from mammoctl.data import webhdfs
 from mammoctl.data.sending import Sending
 from mammoctl.errors import RemoteError
 from mammoctl.jobs.account import account
+from mammoctl.jobs.job import SYSTEM_PYTHON
 
 if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
     from mammoctl.ssh import Nodes, Result
 
 HDFS = "/opt/mammoctl/bin/hdfs"
+
+_NOT_YET = re.compile(
+    r"safe ?mode|SafeMode|ConnectException|Connection refused|in startup mode|no DataNode takes"
+)
+_PATIENCE_S = 120  # after the start of the NameNode, or of its machine
+_AGAIN_S = 2
+_WORDS = {
+    "names": "list a folder",
+    "read": "read a file",
+    "read_each": "list the data sets",
+    "write": "write a file",
+    "mkdir": "make a folder",
+    "move": "rename a folder",
+    "remove": "remove a folder",
+}
+# Now, and when the machine began, and the NameNode where it runs: in seconds, an @ in front.
+_SINCE = (
+    "show='systemctl show --timestamp=unix --value'; date +%s; "
+    "$show --property=UserspaceTimestamp; systemctl is-active --quiet hdfs-namenode && "
+    "$show --property=ActiveEnterTimestamp hdfs-namenode"
+)
 
 
 class Storage:
@@ -28,86 +56,96 @@ class Storage:
         self.hdfs = deployment.storage.kind == "hdfs"
         self.paths = deployment.paths
 
-    # --- lines of sh, for use alone or together ------------------------------------------------
+    # --- small things --------------------------------------------------------------------------
+
+    def names(self, uri: str) -> list[str]:
+        """List a folder, sorted; one that does not exist is empty.
+
+        Raises:
+            RemoteError: it cannot be listed; that is not taken for an empty one.
+        """
+        if self.hdfs:
+            return self._small([("names", uri)])[0] or []
+        return sorted(self.run(f"ls -1A {self.path(uri)}", missing=True).stdout.splitlines())
+
+    def read(self, uri: str) -> str | None:
+        """Return the text of a small file; None when there is none."""
+        if self.hdfs:
+            text = self._small([("read", uri)])[0]
+            return None if text is None else str(text)
+        result = self.run(f"cat -- {self.path(uri)}", missing=True)
+        return None if result.rc else result.stdout
+
+    def read_each(self, uri: str, name: str) -> list[str]:
+        """Return the small files of one name, of one line each, in all folders but hidden ones."""
+        if self.hdfs:
+            return list(self._small([("read_each", uri, name)])[0])
+        line = f"cat {self.path(uri)}/*/{shlex.quote(name)}"
+        return self.run(line, missing=True).stdout.splitlines()
+
+    def write(self, uri: str, content: str) -> None:
+        """Write a small file."""
+        if self.hdfs:
+            self._small([("write", uri, content)])
+        else:
+            self.run(f"cat > {self.path(uri)}", input=content.encode())
+
+    def change(self, *steps: tuple[str, ...]) -> None:
+        """Do several things one after the other, in one go.
+
+        Args:
+            steps: ``("mkdir", uri)`` makes a folder and those above it, ``("move", uri, target)``
+                renames to what does not exist yet, ``("remove", uri)`` removes it with all in it.
+
+        Raises:
+            RemoteError: one failed; those after it were not begun.
+        """
+        if self.hdfs:
+            self._small(steps)
+            return
+        verbs = {"mkdir": "mkdir -p", "move": "mv -T --", "remove": "rm -rf --"}
+        lines = [" ".join([verbs[name], *map(self.path, uris)]) for name, *uris in steps]
+        self.run(" && ".join(lines))
+
+    def _small(self, operations: Sequence[tuple[str, ...]]) -> list[Any]:
+        """Let the master's Python do something with `webhdfs`, which it reads from its input."""
+        program = Path(webhdfs.__file__).read_text(encoding="utf-8")
+        program += f"\n\nsys.exit(main({json.dumps(operations)!r}))\n"
+        result = self.run(f"{SYSTEM_PYTHON} -I -", input=program.encode(), check=False)
+        if result.rc:
+            raise RemoteError(
+                f"HDFS on {result.host} refuses to {_WORDS[operations[0][0]]}",
+                hint="run `mammoctl verify` to see what is wrong with the storage",
+                details=result.stderr.strip().splitlines()[-5:],
+            )
+        return list(json.loads(result.stdout))
+
+    # --- files as a whole ----------------------------------------------------------------------
 
     def path(self, uri: str) -> str:
         """Return a URI or path as one word of sh."""
         return shlex.quote(uri if self.hdfs else urlsplit(uri).path)
 
-    def list_line(self, uri: str) -> str:
-        """List the names in a folder, one a line, possibly with their folders."""
-        return f"{HDFS} dfs -ls -C {self.path(uri)}" if self.hdfs else f"ls -1A {self.path(uri)}"
-
-    def cat_line(self, *uris: str) -> str:
-        """Write files to standard output."""
-        words = " ".join(self.path(uri) for uri in uris)
-        return f"{HDFS} dfs -cat {words}" if self.hdfs else f"cat -- {words}"
-
-    def put_line(self, uri: str) -> str:
-        """Write standard input to a new file."""
-        return f"{HDFS} dfs -put - {self.path(uri)}" if self.hdfs else f"cat > {self.path(uri)}"
+    def sum_line(self, uri: str) -> str:
+        """Return a line of sh that prints a file's sha256; of one that is unreadable, another."""
+        read = f"{HDFS} dfs -cat" if self.hdfs else "cat --"
+        return f"{{ {read} {self.path(uri)} 2>/dev/null || echo; }} | sha256sum"
 
     def receive_line(self, uri: str) -> str:
-        """Write standard input to a new file and print the sha256 of what came in."""
+        """Return a line of sh that writes its input to a new file and prints the input's sha256."""
         line = f"tee -- {self.path(uri)}"
         if self.hdfs:
-            line = f"{{ tee /dev/fd/3 | {self.put_line(uri)} >&2; }} 3>&1"
+            line = f"{{ tee /dev/fd/3 | {HDFS} dfs -put - {self.path(uri)} >&2; }} 3>&1"
         return f"bash -o pipefail -c {shlex.quote(f'{line} | sha256sum')}"
 
-    def mkdir_line(self, uri: str) -> str:
-        """Make a folder and those above it."""
-        return (
-            f"{HDFS} dfs -mkdir -p {self.path(uri)}" if self.hdfs else f"mkdir -p {self.path(uri)}"
-        )
-
-    def remove_line(self, *uris: str) -> str:
-        """Remove folders with all in them."""
-        words = " ".join(self.path(uri) for uri in uris)
-        return f"{HDFS} dfs -rm -r -f -skipTrash {words}" if self.hdfs else f"rm -rf -- {words}"
-
-    def move_line(self, source: str, target: str) -> str:
-        """Rename; the target does not exist."""
-        verb = f"{HDFS} dfs -mv" if self.hdfs else "mv -T --"
-        return f"{verb} {self.path(source)} {self.path(target)}"
-
-    def copy_line(self, source: str, target: str) -> str:
+    def copy(self, source: str, target: str) -> None:
         """Copy a file within the storage."""
         verb = f"{HDFS} dfs -cp" if self.hdfs else "cp --"
-        return f"{verb} {self.path(source)} {self.path(target)}"
+        self.run(f"{verb} {self.path(source)} {self.path(target)}")
 
-    # --- what is done with them ----------------------------------------------------------------
-
-    def run(self, line: str, *, check: bool = True, missing: bool = False) -> Result:
-        """Run lines of sh on the master.
-
-        Args:
-            line: the lines.
-            check: raise an error for every failure, not only for those of the storage itself.
-            missing: what is not there is no failure.
-
-        Raises:
-            RemoteError: they failed; says so plainly when HDFS does not answer.
-        """
-        result = self._nodes.run(self._master, line, sudo=self.user, check=False)
-        absent = missing and "No such file or directory" in result.stderr
-        self._complain(result, check=check and not absent)
-        return result
-
-    def names(self, uri: str) -> list[str]:
-        """List a folder; one that does not exist is empty.
-
-        Raises:
-            RemoteError: it cannot be listed; that is not taken for an empty one.
-        """
-        result = self.run(self.list_line(uri), missing=True)
-        return [line.rstrip("/").rpartition("/")[2] for line in result.stdout.splitlines() if line]
-
-    def write(self, uri: str, content: bytes) -> None:
-        """Write a small file."""
-        result = self._nodes.run(
-            self._master, self.put_line(uri), sudo=self.user, input=content, check=False
-        )
-        self._complain(result)
+    def sha256(self, uri: str) -> str:
+        """Read a file back and return its checksum."""
+        return self.run(self.sum_line(uri)).stdout.split()[0]
 
     def send(self, uri: str) -> Sending:
         """Begin to stream a new file to the storage.
@@ -139,9 +177,42 @@ class Storage:
             raise
         return sending.wait()
 
-    def sha256(self, *uris: str) -> str:
-        """Read files back, one after the other, and return the checksum of all of it."""
-        return self.run(f"{self.cat_line(*uris)} | sha256sum").stdout.split()[0]
+    # --- how -----------------------------------------------------------------------------------
+
+    def run(
+        self, line: str, *, input: bytes | None = None, check: bool = True, missing: bool = False
+    ) -> Result:
+        """Run lines of sh on the master, once HDFS answers if it has only just been started.
+
+        Args:
+            line: the lines.
+            input: what they read.
+            check: raise an error for every failure, not only for those of the storage itself.
+            missing: what is not there is no failure.
+
+        Raises:
+            RemoteError: they failed; says so plainly when HDFS does not answer.
+        """
+        told = False
+        while True:
+            result = self._nodes.run(self._master, line, sudo=self.user, input=input, check=False)
+            if result.rc == 0 or not self._is_starting(result.stderr):
+                break
+            if not told:
+                console.step("HDFS is starting: waiting until it takes data")
+                told = True
+            time.sleep(_AGAIN_S)
+        absent = missing and "No such file or directory" in result.stderr
+        self._complain(result, check=check and not absent)
+        return result
+
+    def _is_starting(self, stderr: str) -> bool:
+        """Tell whether a failure is one of HDFS's first minutes."""
+        if not self.hdfs or not _NOT_YET.search(stderr):
+            return False
+        said = self._nodes.run(self._master, _SINCE, check=False).stdout.split()
+        since = [int(word.lstrip("@")) for word in said if word.lstrip("@").isdigit()]
+        return len(since) > 1 and since[0] - max(since[1:]) < _PATIENCE_S
 
     def _complain(self, result: Result, *, check: bool = True) -> None:
         if result.rc == 0:
@@ -156,7 +227,7 @@ class Storage:
         if self.hdfs and ("ConnectException" in text or "Connection refused" in text):
             raise RemoteError(
                 f"HDFS on {result.host} does not answer",
-                hint="run `mammoctl verify`; `mammoctl provision` starts what is down",
+                hint="`mammoctl start` starts what is down; `mammoctl logs hdfs-namenode` says why",
             )
         if "could only be written to 0 of" in text or "No space left" in text:
             raise RemoteError(

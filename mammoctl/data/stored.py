@@ -65,9 +65,8 @@ def require(storage: Storage, name: str) -> str:
 def description(storage: Storage, name: str) -> dict[str, Any]:
     """Return the contents of a data set's ``dataset.json``; empty where it cannot be read."""
     uri = f"{storage.paths.data}/{name}/{DESCRIPTION}"
-    result = storage.run(storage.cat_line(uri), check=False)
     try:
-        value = json.loads(result.stdout)
+        value = json.loads(storage.read(uri) or "")
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
@@ -122,10 +121,7 @@ def _sums(
     """Yield each file with its checksum as it is read, one after the other."""
     if not parts:
         return
-    lines = [
-        f"{{ {storage.cat_line(f'{folder}/{part}')} 2>/dev/null || echo; }} | sha256sum"
-        for part in parts
-    ]
+    lines = [storage.sum_line(f"{folder}/{part}") for part in parts]
     # an unreadable file gets a checksum that is nobody's
     found = nodes.follow(nodes.cluster.master, "; ".join(lines), sudo=storage.user)
     for part, line in zip(parts, found, strict=False):
@@ -179,11 +175,11 @@ def _remove(nodes: Nodes, storage: Storage, name: str) -> None:
     root = storage.paths.data
     # a push of this name sweeps what is left of `.tmp-`; `.old-` it would put back
     aside = f"{root}/.tmp-{name}-{secrets.token_hex(4)}"
-    storage.run(storage.move_line(f"{root}/{name}", aside))
+    storage.change(("move", f"{root}/{name}", aside))
     folder = f"{IDS_ROOT}/{name}"
     nodes.run(nodes.cluster.master, ["rm", "-rf", "--", folder], sudo=True)
     try:
-        storage.run(storage.remove_line(aside))
+        storage.change(("remove", aside))
     except RemoteError as exc:
         raise RemoteError(
             f"{name} is removed, and its bytes are not: {exc.message}",

@@ -72,5 +72,5 @@ def remove(nodes: Nodes, deployment: ClusterFile, jobs: Sequence[str]) -> None:
     folders = " ".join(shlex.quote(job_folder(job)) for job in jobs)
     storage, results = Storage(nodes, deployment), deployment.paths.results
     uris = [f"{results}/{job}" for job in jobs] + [checkpoints(deployment, job) for job in jobs]
-    storage.run(storage.remove_line(*uris))
+    storage.change(*[("remove", uri) for uri in uris])
     nodes.run(nodes.cluster.master, f"rm -rf -- {folders}", sudo=True)

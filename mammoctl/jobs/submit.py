@@ -143,15 +143,15 @@ def bring_file(storage: Storage, path: Path, sha256: str, name: str, what: str) 
         return Weights(f"{folder}/{names[0]}", sha256, path.name)
     console.step(f"bringing {what} to the cluster ({path.stat().st_size / 1e6:.0f} MB)")
     temporary = f"{storage.paths.weights}/.tmp-{sha256[:16]}-{time.time_ns():x}"
-    storage.run(storage.mkdir_line(temporary))
+    storage.change(("mkdir", temporary))
     with path.open("rb") as stream:
         arrived = storage.send_all(f"{temporary}/{name}", stream)
     if arrived != sha256:
-        storage.run(storage.remove_line(temporary), check=False)
+        storage.change(("remove", temporary))
         raise RemoteError(
             f"{what} arrived damaged on the cluster", hint="run the same command again"
         )
-    storage.run(storage.move_line(temporary, folder))
+    storage.change(("move", temporary, folder))
     return Weights(f"{folder}/{name}", sha256, path.name)
 
 

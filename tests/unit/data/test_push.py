@@ -402,17 +402,6 @@ def test_a_storage_that_cannot_be_read_is_not_taken_for_an_empty_one(
         bring(nodes, deployment, folder)
 
 
-def test_lines_for_hdfs(nodes: Local, deployment: ClusterFile) -> None:
-    storage = Storage(nodes, on_hdfs(deployment))  # type: ignore[arg-type]
-    uri = "hdfs://lab1:8020/mammoctl/data/set"
-    hdfs = "/opt/mammoctl/bin/hdfs dfs"
-    assert storage.put_line(uri) == f"{hdfs} -put - {uri}"
-    assert storage.move_line(uri, uri + "2") == f"{hdfs} -mv {uri} {uri}2"
-    assert storage.remove_line(uri) == f"{hdfs} -rm -r -f -skipTrash {uri}"
-    assert storage.cat_line("a b", uri) == f"{hdfs} -cat 'a b' {uri}"
-    assert storage.list_line(uri) == f"{hdfs} -ls -C {uri}"
-
-
 def test_what_hdfs_receives_is_told_by_checksum_and_its_failure_by_status(
     nodes: Local, deployment: ClusterFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -427,6 +416,43 @@ def test_what_hdfs_receives_is_told_by_checksum_and_its_failure_by_status(
     assert kept.read_bytes() == content
     with pytest.raises(RemoteError, match="status 1"):
         storage.send_all("other", io.BytesIO(content))
+
+
+class Starting:
+    """A master whose HDFS takes data at the third time of asking."""
+
+    def __init__(self, since: str, why: str) -> None:
+        self.cluster = SimpleNamespace(vars={}, master=SimpleNamespace(name="n1"))
+        self.since, self.why, self.asked = since, why, 0
+
+    def run(self, _host: str, command: str, **_options: Any) -> Result:
+        if command.startswith("show="):
+            return Result("n1", "", self.since, "", 0)
+        self.asked += 1
+        good = self.asked == 3
+        return Result("n1", "", "[[]]" if good else "", "" if good else self.why, int(not good))
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "SafeModeException: Cannot create directory. Name node is in safe mode.",
+        "RetriableException: Namenode is in startup mode",
+        "<urlopen error [Errno 111] Connection refused>",
+        "no DataNode takes hdfs://n1:8020/x",
+    ],
+)
+def test_an_hdfs_that_has_just_been_started_is_waited_for(
+    deployment: ClusterFile, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_of.time, "sleep", lambda _seconds: None)
+    young = Starting("1000\n@400\n@990\n", why)
+    assert Storage(young, on_hdfs(deployment)).names("hdfs://n1/x") == []  # type: ignore[arg-type]
+    for since in ("1000\n@400\n@500\n", "1000\n@400\n", ""):
+        old = Starting(since, why)
+        with pytest.raises(RemoteError):
+            Storage(old, on_hdfs(deployment)).names("hdfs://n1/x")  # type: ignore[arg-type]
+        assert old.asked == 1
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", ".hidden", "x" * 64, "a/b"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from types import SimpleNamespace
 from typing import Any
 
@@ -94,12 +93,10 @@ def test_what_goes_with_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, *_: Any) -> None:
             pass
 
-        def remove_line(self, *uris: str) -> str:
-            return shlex.join(uris)
-
-        def run(self, line: str) -> None:
+        def change(self, *steps: tuple[str, str]) -> None:
             assert not ran  # the record goes last
-            removed.extend(shlex.split(line))
+            assert {verb for verb, _ in steps} == {"remove"}
+            removed.extend(uri for _, uri in steps)
 
     def run(_host: Any, line: str, *, sudo: bool) -> Result:
         assert sudo

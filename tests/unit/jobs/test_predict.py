@@ -39,17 +39,11 @@ class Storage:
         self.files[uri] = stream.read()
         return self.sha256(uri)
 
-    def mkdir_line(self, uri: str) -> str:
-        return f"mkdir {uri}"
-
-    def move_line(self, source: str, target: str) -> str:
-        return f"mv {source} {target}"
-
-    def run(self, line: str) -> None:
-        if line.startswith("mv "):
-            _, source, target = line.split()
-            for name in [name for name in self.files if name.startswith(source)]:
-                self.files[target + name[len(source) :]] = self.files.pop(name)
+    def change(self, *steps: tuple[str, ...]) -> None:
+        for verb, source, *target in steps:
+            if verb == "move":
+                for name in [name for name in self.files if name.startswith(source)]:
+                    self.files[target[0] + name[len(source) :]] = self.files.pop(name)
 
 
 def job(name: str, state: str, kind: str = "train") -> dict[str, Any]:
