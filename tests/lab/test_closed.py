@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from .own_lab import OwnLab, own_lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
+PROJECT = Path(__file__).resolve().parents[1] / "data" / "scala-wordcount"
 LAB, SUBNET = "closed", "10.231.17.0/24"
 # A proxy that nobody runs: what asked for the internet on the control machine would fail, too.
 NOWHERE = "http://127.0.0.1:9"
@@ -88,6 +90,21 @@ def test_a_training_job_and_the_checks_ask_nobody(site: Site, synthetic: Path) -
     site.lab.cli("data", "push", str(synthetic), "--name", "small", "-i", LAB, timeout=600)
     fast = ("--backbone", "mobilenet_v2_035", "--weights", "none", "--epochs", "2")
     site.lab.run("submit", "--data", "small", *fast)
+    assert site.outside == before
+
+
+def test_sbt_builds_a_program_and_spark_runs_it(site: Site) -> None:
+    before = site.outside
+    master = site.lab.nodes[0]
+    site.lab.run("cp", str(PROJECT), f"{master}:/home/admin/wordcount")
+
+    def person(line: str) -> str:
+        return site.lab.on(master, f"runuser -l admin -c {shlex.quote(line)}")
+
+    person("cd wordcount && sbt -Dsbt.color=false -Dsbt.supershell=false package")
+    person("echo the cat and the dog >words.txt && hdfs dfs -put -f words.txt words.txt")
+    run = "spark-submit --class WordCount wordcount/target/scala-*/wordcount_*.jar words.txt counts"
+    assert "2 the" in person(run).splitlines()
     assert site.outside == before
 
 
