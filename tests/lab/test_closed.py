@@ -128,9 +128,8 @@ def test_apt_on_the_nodes_is_as_it_was(site: Site) -> None:
 
 def test_a_package_that_the_bundle_lacks_is_told_before_anything_is_changed(site: Site) -> None:
     before = site.outside
-    done = site.lab.run(
-        "provision", "--bundle", site.first["bundle"], "-e", "common_extra_packages=['tcl']", rc=1
-    )
+    more = json.dumps({"common_extra_packages": ["tcl"]})
+    done = site.lab.run("provision", "--bundle", site.first["bundle"], "-e", more, rc=1)
     for node in site.lab.nodes:
         assert f"{node}" in done.stderr
     assert "the bundle has no tcl for debian" in done.stderr
