@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rendering import ROLES
 
 from mammoctl import inventory
 
@@ -73,6 +74,18 @@ def test_the_master_writes_its_state_where_its_unit_may_write(render) -> None:
     assert found["spark.deploy.recoveryDirectory"] == "/data/spark/recovery"
     unit = render("spark", "spark-master.service.j2", spark_var_dir="/data/spark").splitlines()
     assert "ReadWritePaths=/data/spark" in unit
+
+
+def test_every_node_has_its_own_scratch_below_one_path(render) -> None:
+    text = render("spark", "spark-defaults.conf.j2", spark_var_dir="/fast/of/the/master")
+    found = properties(text)
+    for part in ("driver", "executor"):
+        options = found[f"spark.{part}.defaultJavaOptions"]
+        assert options == "-Djava.io.tmpdir=/var/lib/mammoctl/scratch"
+    assert text.count("/fast/of/the/master") == 1, "the recovery folder, which is the master's"
+    tasks = (ROLES / "spark/tasks/configure.yml").read_text()
+    link = '{path: "{{ _spark_scratch }}", state: link, target: "{{ spark_var_dir }}/local"}'
+    assert link in tasks
 
 
 def test_workers_tidy_up_and_no_application_takes_all(render) -> None:
