@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from rendering import ROLES
 
 from mammoctl import inventory
@@ -102,3 +105,18 @@ def test_what_ended_is_kept_for_a_while_and_no_longer(render) -> None:
     assert found["spark.eventLog.dir"] == found["spark.history.fs.logDirectory"]
     assert found["spark.history.fs.cleaner.enabled"] == "true"
     assert found["spark.history.fs.cleaner.maxAge"] == "7d"
+
+
+@pytest.mark.parametrize(("made", "good"), [(["spark"], True), ([], False)])
+def test_an_account_is_ours_by_the_record_whatever_its_home_is(made, good) -> None:
+    (task,) = yaml.safe_load((ROLES / "spark/tasks/preflight.yml").read_text())
+    checks = task["mammoctl_check"]["checks"]
+    (check,) = [one for one in checks if "_spark_account is none or spark_user in" in one["ok"]]
+    variables = {
+        "spark_user": "spark",
+        "spark_var_dir": "/fast/spark",
+        "_spark_account": {"home": "/var/lib/spark"},
+        "ansible_facts": {"mammoctl": {"made_users": made}},
+    }
+    templar = Templar(DataLoader(), variables=variables)
+    assert templar.template(trust_as_template(check["ok"])) is good
