@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mammoctl import paths
+from mammoctl import host_name, paths
 from mammoctl.errors import InventoryError, MammoctlError
 
 VAULT_HINT = (
@@ -303,6 +303,12 @@ def _host(source: Path, name: str, values: Mapping[str, Any], groups: Iterable[s
                 return str(value)
         return None
 
+    if not host_name.is_one(name):
+        raise InventoryError(
+            f"{source}: not a name for a node: {name!r} (Spark's addresses, such as "
+            f"spark://{name}:7077, and HDFS cannot have it)",
+            hint=host_name.hint(name),
+        )
     connection = text("ansible_connection") or "ssh"
     if connection.rpartition(".")[2] not in {"ssh", "smart", "paramiko", "paramiko_ssh"}:
         raise InventoryError(

@@ -195,16 +195,22 @@ def require_same(nodes: Nodes, table: Mapping[str, Any]) -> None:
 
     Raises:
         OtherCluster: a DataNode belongs to another HDFS.
+        RemoteError: no worker keeps a block of any.
         ConnectionFailed: a worker does not answer.
     """
-    folder = str(role_settings.value(nodes.cluster.vars, "hdfs_data_dir"))
-    argv = ["sh", "-c", _DATANODE, "sh", folder]
-    said = require_all(nodes.run_all(argv, hosts=nodes.cluster.workers, sudo=True))
-    others = {
-        name: found
-        for name, out in said.items()
-        if (found := version(out.stdout).get("clusterID", "")) not in ("", table["cluster_id"])
-    }
+    workers = nodes.cluster.workers
+    folders = {one.name: str(role_settings.value(one.vars, "hdfs_data_dir")) for one in workers}
+    argv = {name: ["sh", "-c", _DATANODE, "sh", folder] for name, folder in folders.items()}
+    said = require_all(nodes.run_all(argv, hosts=workers, sudo=True))
+    of = {name: version(out.stdout).get("clusterID", "") for name, out in said.items()}
+    if not any(of.values()):
+        raise RemoteError(
+            "no worker keeps blocks of HDFS: the names in the backup would lead nowhere",
+            details=[f"{name}: nothing in {folder}/current" for name, folder in folders.items()],
+            hint="are their disks mounted? hdfs_data_dir in the inventory says where they are",
+        )
+    # A worker without any is new, or lost its disk: the others have copies.
+    others = {name: found for name, found in of.items() if found not in ("", table["cluster_id"])}
     if others:
         raise OtherCluster(
             f"the backup's names are those of HDFS {table['cluster_id']}",

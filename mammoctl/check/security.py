@@ -52,7 +52,7 @@ def check(nodes: Nodes) -> list[Finding]:
     cluster = nodes.cluster
     expected = files(cluster.vars)
     program = Path(__file__).with_name("on_node.py").read_text(encoding="utf-8")
-    argv = ["python3", "-", *(f"{unit}.service" for unit in (*UNITS, LOCKDOWN)), "--", *expected]
+    argv = ["python3", "-", *(f"{unit}.service" for unit in UNITS), "--", *expected]
     found = of_control(cluster, time.time())
     wireguard = _wireguard(nodes) if node_address.has_wireguard(cluster.vars) else {}
     inner = {name: node_address.of_services(host) for name, host in cluster.hosts.items()}

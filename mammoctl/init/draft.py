@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mammoctl import host_name
 from mammoctl import inventory as inventories
 from mammoctl.errors import UsageError
 
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _CLUSTER = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
 
@@ -194,10 +194,10 @@ def _of_ansible(name: str, values: Mapping[str, Any], login: Login) -> Draft:
 def _distinct(drafts: list[Draft]) -> list[Draft]:
     seen: dict[str, str] = {}
     for draft in drafts:
-        if not _NAME.fullmatch(draft.name):
+        if not host_name.is_one(draft.name):
             raise UsageError(
                 f"not a name for a node: {draft.name!r}",
-                hint="use letters, digits, - and . (NAME=ADDRESS)",
+                hint=f"{host_name.hint(draft.name)} (NAME=ADDRESS)",
             )
         where = f"{draft.address} port {draft.login.port}"
         for what in (draft.name, where):

@@ -42,6 +42,7 @@ def sandbox(deployment: ClusterFile, folder: str, scratch: str) -> dict[str, str
         "MemoryMax": "75%",
         "OOMScoreAdjust": "500",
         "UMask": "0027",
+        # no PrivateDevices, no ProtectClock: both keep programs from GPUs (systemd's issue 18142)
         "NoNewPrivileges": "yes",
         "PrivateTmp": "yes",
         "ProtectHome": "yes",
@@ -51,6 +52,13 @@ def sandbox(deployment: ClusterFile, folder: str, scratch: str) -> dict[str, str
         "ProtectKernelTunables": "yes",
         "RestrictSUIDSGID": "yes",
         "LockPersonality": "yes",
+        "CapabilityBoundingSet": "",
+        "ProtectHostname": "yes",
+        "ProtectKernelLogs": "yes",
+        "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+        "RestrictNamespaces": "yes",
+        "RestrictRealtime": "yes",
+        "SystemCallArchitectures": "native",
         "ReadWritePaths": " ".join(writable),
     }
 

@@ -43,10 +43,11 @@ def gather(nodes: Nodes, *, jobs: int = JOBS, answer_s: float = ANSWER_S) -> Clu
     """
     cluster = nodes.cluster
     began = time.monotonic()
-    line = node.script(str(role_settings.value(cluster.vars, name)) for name in _DISKS)
     state = ClusterState(cluster, time.time(), {})
 
     def look(name: str) -> NodeState:
+        own = cluster.hosts[name].vars
+        line = node.script(str(role_settings.value(own, one)) for one in _DISKS)
         found = node.parse(nodes.run(name, line, timeout=answer_s).stdout)
         if name == cluster.master.name and found.record:
             _ask_master(nodes, found.record, state, jobs, answer_s)

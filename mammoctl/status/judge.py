@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mammoctl import spark_master
+from mammoctl import role_settings, spark_master
 from mammoctl.findings import Finding, of_error
 from mammoctl.status.node import NodeState
 
@@ -14,17 +14,29 @@ if TYPE_CHECKING:
     from mammoctl.inventory import Cluster
     from mammoctl.status.state import ClusterState
 
+AGAIN = "mammoctl provision"
+
 FULL_PERCENT = 90
 """A disk that is fuller is a finding; HDFS and Spark stop writing soon after."""
 
 
-def duties(record: ClusterFile, name: str) -> list[str]:
-    """Return the services that a node should run, in the order of their start."""
+LOCKDOWN = "mammoctl-lockdown"
+
+
+def duties(record: ClusterFile, name: str, *, locked: bool = False) -> list[str]:
+    """Return the services that a node should run, in the order of their start.
+
+    Args:
+        record: the cluster.
+        name: of the node.
+        locked: it has a lock-down, which the record does not know of.
+    """
     is_master, is_worker = name == record.master.host, name in record.workers
     hdfs = record.storage.kind == "hdfs"
     wanted = [
         ("mammoctl-guard", is_master or is_worker),
         ("mammoctl-wireguard", bool(record.wireguard) and (is_master or is_worker)),
+        (LOCKDOWN, locked and (is_master or is_worker)),
         ("hdfs-namenode", hdfs and is_master),
         ("hdfs-datanode", hdfs and is_worker),
         ("spark-master", is_master),
@@ -65,10 +77,14 @@ def services(state: ClusterState) -> list[Finding]:
 def _units(cluster: Cluster, name: str, seen: NodeState) -> Iterator[Finding]:
     if seen.record is None:
         what = "half provisioned" if seen.installed else "not provisioned"
-        yield Finding(name, what, "mammoctl provision")
+        yield Finding(name, what, AGAIN)
         return
     optional = bool(cluster.vars.get("mammoctl_private_network"))
-    for unit in duties(seen.record, name):
+    locked = bool(role_settings.value(cluster.hosts[name].vars, "lockdown_enabled"))
+    if locked and LOCKDOWN not in seen.units:
+        # Nothing that a start could mend.
+        yield Finding(name, "the lock-down is declared and not there", AGAIN, grave=False)
+    for unit in duties(seen.record, name, locked=locked and LOCKDOWN in seen.units):
         yield from _unit(name, unit, seen, may_miss=optional and unit == "mammoctl-guard")
 
 

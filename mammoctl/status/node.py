@@ -12,12 +12,12 @@ from mammoctl.cluster import ClusterFile
 from mammoctl.errors import MammoctlError
 
 UNITS = (
-    "mammoctl-guard", "mammoctl-wireguard", "hdfs-namenode", "hdfs-datanode", "spark-master",
-    "spark-worker", "spark-history",
+    "mammoctl-guard", "mammoctl-wireguard", "mammoctl-lockdown", "hdfs-namenode", "hdfs-datanode",
+    "spark-master", "spark-worker", "spark-history",
 )  # fmt: skip
 """Every service of a cluster, in the order of their start."""
 
-KEPT = ("mammoctl-guard", "mammoctl-wireguard")
+KEPT = ("mammoctl-guard", "mammoctl-wireguard", "mammoctl-lockdown")
 """Those of them that a stop of the cluster leaves running."""
 
 # sh, and one fork for each question: a busy node must still answer in time.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mammoctl import findings
 from mammoctl.columns import Column, grid
-from mammoctl.status.judge import duties
+from mammoctl.status.judge import LOCKDOWN, duties
 from mammoctl.status.node import KEPT, NodeState
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _duty(state: ClusterState, name: str) -> str:
 def _services(name: str, seen: NodeState) -> str:
     if seen.record is None:
         return "half provisioned" if seen.installed else "not provisioned"
-    wanted = duties(seen.record, name)
+    wanted = duties(seen.record, name, locked=LOCKDOWN in seen.units)
     states = {unit: seen.units[unit] for unit in wanted if unit in seen.units}
     failed = [u for u, s in states.items() if s.active == "failed" or s.sub == "auto-restart"]
     running = [unit for unit, found in states.items() if found.active == "active"]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def node_budget(memory_mb, *, is_master, is_worker, hdfs, settings):
     """Return how one node's memory is divided, in MiB.
@@ -72,9 +74,23 @@ def cluster_sizing(hostvars, nodes, hdfs, settings):
     return {"workers": workers, "executor": executor}
 
 
+def no_sizes(variables, names):
+    """Return 'NAME is VALUE' for each variable among ``names`` that is set, and is no whole number above 0."""
+    set_ones = [(name, variables[name]) for name in names if name in variables]
+    return [
+        f"{name} is {value!r}"
+        for name, value in set_ones
+        if isinstance(value, bool) or not re.fullmatch(r"0*[1-9][0-9]*", str(value).strip())
+    ]
+
+
 class FilterModule:
     """The filters of this file."""
 
     def filters(self):
         """Return name -> function."""
-        return {"mammoctl_node_budget": node_budget, "mammoctl_cluster_sizing": cluster_sizing}
+        return {
+            "mammoctl_node_budget": node_budget,
+            "mammoctl_cluster_sizing": cluster_sizing,
+            "mammoctl_no_sizes": no_sizes,
+        }

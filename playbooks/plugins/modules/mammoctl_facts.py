@@ -40,6 +40,7 @@ import sys
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mammoctl_manifest import load
 from ansible.module_utils.mammoctl_nvidia import look
 
 
@@ -277,6 +278,7 @@ def main():
         "ssh_port": ssh_port(),
         "missing_packages": missing_packages(wanted["packages"]),
         "users": {name: user_of(name) for name in wanted["users"]},
+        "made_users": load()["users"],
         "groups": [name for name in wanted["users"] if is_group(name)],
         "paths": {path: path_of(path) for path in wanted["paths"]},
         "listening": listening(wanted["ports"]),

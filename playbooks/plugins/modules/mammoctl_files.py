@@ -32,9 +32,11 @@ options:
     suboptions:
       path: {description: Where., type: path, required: true}
       state:
-        description: What. A block is a marked part of a file that others own, too; absent removes.
+        description:
+          - What. A block is a marked part of a file that others own, too; absent removes.
+          - With others_absent C(path) is a pattern; what matches it goes, but for the paths of the other items.
         type: str
-        choices: [file, directory, link, block, absent]
+        choices: [file, directory, link, block, absent, others_absent]
         default: file
       content: {description: The text of a file or block., type: str}
       secret_content: {description: The same for a text that must not be shown., type: str}
@@ -56,6 +58,7 @@ EXAMPLES = r"""
       - {path: /etc/spark/spark-env.sh, template: spark-env.sh.j2, mode: "0644"}
 """
 
+import glob
 import grp
 import os
 import pwd
@@ -213,6 +216,12 @@ class Layer:
             if not self.check:
                 os.unlink(item["path"])
 
+    def others_absent(self, item, wanted):
+        """Remove the files that match a pattern and are not wanted."""
+        for path in sorted(glob.glob(item["path"])):
+            if path not in wanted:
+                self.absent({"path": path})
+
     def file(self, item):
         """Write a file, or our block in it, when its text differs; then its permissions."""
         path, is_block = item["path"], item["state"] == "block"
@@ -271,7 +280,7 @@ def main():
         "path": {"type": "path", "required": True},
         "state": {
             "type": "str",
-            "choices": ["file", "directory", "link", "block", "absent"],
+            "choices": ["file", "directory", "link", "block", "absent", "others_absent"],
             "default": "file",
         },
         "content": text,
@@ -302,6 +311,9 @@ def main():
         layer.members(wanted)
     for wanted in module.params["items"]:
         state = wanted["state"]
+        if state == "others_absent":
+            layer.others_absent(wanted, {item["path"] for item in module.params["items"]})
+            continue
         getattr(layer, "file" if state == "block" else state)(wanted)
     module.exit_json(changed=bool(layer.changed), paths=layer.changed, diff=layer.diff)
 

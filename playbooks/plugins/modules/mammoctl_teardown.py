@@ -12,6 +12,13 @@ description:
 author: mammoctl
 options:
   keep: {description: Paths that stay., type: list, elements: path, default: []}
+  empty:
+    description:
+      - Folders that others may have made (a mounted disk).
+      - What belongs to the cluster's accounts in them goes; the folders stay.
+    type: list
+    elements: path
+    default: []
   packages: {description: Whether the packages that came with mammoctl go., type: bool, default: true}
 """
 
@@ -21,6 +28,7 @@ EXAMPLES = r"""
     keep: [/var/lib/hdfs]
 """
 
+import errno
 import grp
 import os
 import pwd
@@ -35,14 +43,19 @@ from ansible.module_utils.mammoctl_manifest import PATH, load, save
 ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 
 
+def in_any(path, trees):
+    """Tell whether ``path`` is one of the folders, or lies in one (pure)."""
+    return any(path == tree or path.startswith(tree + "/") for tree in trees)
+
+
 def is_kept(path, keep):
     """Tell whether ``path`` is, lies in, or contains something that stays (pure)."""
-    return any(path == k or path.startswith(k + "/") or k.startswith(path + "/") for k in keep)
+    return in_any(path, keep) or any(k.startswith(path + "/") for k in keep)
 
 
 def going(tree, keep):
     """Return what of a folder goes, in as few paths as say it: the folder, or parts of it."""
-    if tree in keep or any(tree.startswith(k + "/") for k in keep):
+    if in_any(tree, keep):
         return []
     if not is_kept(tree, keep):
         return [tree]
@@ -62,6 +75,38 @@ def clear(tree, keep):
             shutil.rmtree(path, ignore_errors=True)
         else:
             os.unlink(path)
+
+
+def accounts(names):
+    """Return the ids (users, groups) of the accounts among ``names`` that exist; their groups have their names."""
+    users = {pwd.getpwnam(name).pw_uid for name in names if account_exists(name)}
+    return users, {grp.getgrnam(name).gr_gid for name in names if group_exists(name)}
+
+
+def owned(folder, users, groups):
+    """Return (paths directly in a folder that belong to the accounts, those that do not)."""
+    ours, others = [], []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        found = entry.stat(follow_symlinks=False)
+        if found.st_uid in users or found.st_gid in groups:
+            ours.append(entry.path)
+        elif entry.name != "lost+found":
+            others.append(entry.path)
+    return ours, others
+
+
+def empty(folder, users, groups):
+    """Remove all that belongs to the accounts in a folder; the folder, mounts and what is of others stay."""
+    for path in owned(folder, users, groups)[0]:
+        try:
+            if os.path.isdir(path) and not os.path.islink(path):
+                empty(path, users, groups)
+                os.rmdir(path)
+            else:
+                os.unlink(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT):
+                raise
 
 
 def restore(path):
@@ -151,6 +196,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "keep": {"type": "list", "elements": "path", "default": []},
+            "empty": {"type": "list", "elements": "path", "default": []},
             "packages": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
@@ -165,6 +211,17 @@ def main():
     trees = [p for p in manifest["trees"] if os.path.isdir(p) and p != os.path.dirname(PATH)]
     parts = [part for tree in trees for part in going(tree, [*keep, PATH])]
     users = [name for name in manifest["users"] if account_exists(name)] if not keep else []
+    ids = accounts(manifest["users"])
+    # What we made goes whole, with its tree.
+    shared = [p for p in module.params["empty"] if os.path.isdir(p) and not in_any(p, trees)]
+    found = {folder: owned(folder, *ids) for folder in shared}
+    parts += [path for folder in shared for path in found[folder][0] if path not in parts]
+    warnings = [
+        "%s: %s stays, which none of the cluster's accounts owns. Look whether it is data of yours."
+        % (folder, ", ".join(others))
+        for folder, (_ours, others) in found.items()
+        if others
+    ]
     ours = installed(module, manifest["packages"])
     packages = removable(ours, lambda names: purged(module, names)) if module.params["packages"] else []
     holds = held(module, manifest["holds"])
@@ -179,7 +236,7 @@ def main():
     # What is left after a teardown that kept the data is no reason for another one.
     changed = bool(removed) or not keep
     if module.check_mode or not changed:
-        module.exit_json(changed=changed, removed=removed, diff=diff)
+        module.exit_json(changed=changed, removed=removed, diff=diff, warnings=warnings)
 
     for path in blocks:
         restore(path)
@@ -188,6 +245,8 @@ def main():
     for path in sorted(trees, key=len, reverse=True):
         if os.path.isdir(path):  # it may have been part of one that has gone
             clear(path, [*keep, PATH])
+    for folder in shared:
+        empty(folder, *ids)
     for name in users:
         module.run_command(["userdel", name], check_rc=True)
         if group_exists(name):  # people are members, and userdel leaves it then
@@ -212,7 +271,7 @@ def main():
         save({**{kind: [] for kind in manifest}, **rest})
     else:
         shutil.rmtree(os.path.dirname(PATH), ignore_errors=True)
-    module.exit_json(changed=True, removed=removed, diff=diff)
+    module.exit_json(changed=True, removed=removed, diff=diff, warnings=warnings)
 
 
 if __name__ == "__main__":

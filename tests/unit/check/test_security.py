@@ -194,7 +194,7 @@ def test_behind_a_lock_down_other_ports_answer_nobody() -> None:
     assert found(seen, locked=True) == []
 
 
-@pytest.mark.parametrize("name", [*UNITS, security.LOCKDOWN])
+@pytest.mark.parametrize("name", UNITS)
 def test_what_a_unit_must_be_is_read_from_its_role(name: str) -> None:
     assert security.sandbox(name)["NoNewPrivileges"] == "yes"
     assert security.sandbox(name)["ProtectSystem"] == "strict"

@@ -231,6 +231,31 @@ def test_unusable_variables(values, said):
     assert said in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("gpu_1", "rename it to gpu-1"),
+        ("gpu_.ward", "rename it to gpu.ward"),
+        ("-gpu", "rename it to gpu"),
+        ("ward..x", "rename it to ward.x"),
+        ("ward.1", "ansible_host"),
+        ("fd00::1", "ansible_host"),
+        ("localhost", "ansible_host"),
+        ("x" * 254, "ansible_host"),
+    ],
+)
+def test_a_name_that_no_address_can_have(name, hint):
+    with pytest.raises(InventoryError, match="not a name for a node") as caught:
+        read(document(spark_master=["a"], spark_workers=["a", name]))
+    assert repr(name) in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["gpu-1", "1a", "Ward1.example.org", "192.0.2.7", "a.b-c.d2"])
+def test_names_of_hosts(name):
+    assert name in read(document(spark_master=[name], spark_workers=[name])).hosts
+
+
 def test_defaults():
     cluster = read(both())
     host = cluster.hosts["b"]

@@ -69,6 +69,7 @@ def renderer():
         "_wireguard_key_file": "/etc/mammoctl/wireguard.key",
         "_wireguard_mtu": 1420,
         "_spark_secret": SECRET,
+        "_spark_scratch": "/var/lib/mammoctl/scratch",
         "_spark_master_url": "spark://n1:7077",
         "_spark_storage": "hdfs://n1:8020/mammoctl",
         "_spark_executor": {"cores": 2, "memory_mb": 1060},

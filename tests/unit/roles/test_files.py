@@ -146,3 +146,17 @@ def test_an_account_is_made_by_one_command(plugin):
         *("useradd", "--system", "--user-group", "--no-create-home"),
         *("--home-dir", "/var/lib/spark", "--shell", "/usr/sbin/nologin", "spark"),
     ]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_is_wanted_no_more_goes_and_nothing_else(layer, tmp_path, check):
+    for name in ("mammoctl-a.crt", "mammoctl-b.crt", "theirs.crt"):
+        (tmp_path / name).touch()
+    made = layer(check)
+    wanted = {str(tmp_path / "mammoctl-a.crt")}
+    made.others_absent(item(tmp_path / "mammoctl-*.crt", state="others_absent"), wanted)
+    assert made.changed == [str(tmp_path / "mammoctl-b.crt")]
+    left = ["mammoctl-a.crt", "theirs.crt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == (
+        ["mammoctl-a.crt", "mammoctl-b.crt", "theirs.crt"] if check else left
+    )

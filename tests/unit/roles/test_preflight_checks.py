@@ -20,7 +20,7 @@ GOOD = {
     "systemd": True, "memory_mb": 8192, "cores": 2, "gpus": 0, "behind": 0.0, "time": 0.0,
     "free_mb": {"/opt": 20000, "/var/lib": 20000}, "environments": [], "listening": [],
     "missing_packages": [], "time_service": "chrony.service", "synchronized": True,
-    "users": {}, "groups": [], "host_keys": ["ssh-ed25519 KEY"],
+    "users": {}, "made_users": [], "paths": {}, "groups": [], "host_keys": ["ssh-ed25519 KEY"],
 }  # fmt: skip
 NOBODY = {"mammoctl": None}
 CASES = {
@@ -33,6 +33,14 @@ CASES = {
     "ours": {"listening": [{"port": 7077, "unit": "spark-master.service", "program": "java"}]},
     "twin1": {"hostname": "clone"},
     "twin2": {"hostname": "clone"},
+    "short": {"hostname": "clone.example.org"},
+    "node-a": {"hostname": "node-b"},
+    "node-b": {"hostname": "elsewhere"},
+    "nameless": {"hostname": "localhost.localdomain"},
+    "cores": {},
+    "memory": {},
+    "installed": {"environments": ["e" * 16], "free_mb": {"/opt": 3000, "/var/lib": 3000}},
+    "renewed": {"environments": ["f" * 16], "free_mb": {"/opt": 3000, "/var/lib": 3000}},
     "account": {"users": {"mammoctl": {"home": "/home/mammoctl"}}},
     "group": {"users": NOBODY, "groups": ["mammoctl"]},
     "brought": {"missing_packages": ["java"]},
@@ -41,10 +49,12 @@ CASES = {
 }
 # It brings Debian 12's Java, and nothing else.
 BUNDLE = {
+    "requirements": {"cpu": {"sha256": "e" * 64}},
     "files": [
+        {"kind": "environment", "name": "env", "variants": ["cpu"], "size": 600 * 2**20},
         {"kind": "package-index", "name": "Packages", "releases": ["debian12"]},
         {"kind": "package", "name": "java_17.0+1_amd64.deb", "releases": ["debian12"]},
-    ]
+    ],
 }
 
 
@@ -81,6 +91,7 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             {"set_fact": {"mammoctl": "{{ described[inventory_hostname] }}", "cacheable": True}},
             {"import_role": {"name": "common", "tasks_from": "preflight"}},
             {"import_role": {"name": "ssh", "tasks_from": "preflight"}},
+            {"import_role": {"name": "python", "tasks_from": "preflight"}, "when": False},
             {
                 "copy": {
                     "content": "{{ ansible_facts['mammoctl_problems'] | default([]) | to_json }}",
@@ -89,7 +100,10 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             },
         ],
     }
-    (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(CASES)}}))
+    hosts: dict[str, dict[str, object]] = {name: {} for name in CASES}
+    hosts["cores"] = {"spark_node_cores": "two"}
+    hosts["memory"] = {"spark_node_memory_mb": "4G"}
+    (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
     (folder / "bundle.json").write_text(json.dumps(BUNDLE))
     (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
@@ -102,7 +116,7 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: "\n".join(json.loads((folder / f"{name}.json").read_text())) for name in CASES}
 
 
-@pytest.mark.parametrize("name", ["well", "ours", "brought"])
+@pytest.mark.parametrize("name", ["well", "ours", "brought", "installed"])
 def test_nothing_is_made_up(problems, name):
     assert problems[name] == ""
 
@@ -115,8 +129,14 @@ def test_nothing_is_made_up(problems, name):
         ("small", "1024 MiB of memory", "common_min_memory_mb"),
         ("full", "100 MiB free below /opt", "Free space"),
         ("port", "7077 (nc, theirs.service)", "Stop that program"),
-        ("twin1", "the host calls itself clone, and so does twin2", "set-hostname twin1"),
-        ("twin2", "the host calls itself clone, and so does twin1", "set-hostname twin2"),
+        ("twin1", "are others' too: clone (twin2), clone (short)", "set-hostname twin1"),
+        ("twin2", "are others' too: clone (twin1), clone (short)", "set-hostname twin2"),
+        ("short", "calls itself clone.example.org, and names of it", "set-hostname short"),
+        ("node-a", "are others' too: node-b (node-b)", "set-hostname node-a"),
+        ("node-b", "are others' too: node-b (node-a)", "set-hostname node-b"),
+        ("nameless", "the host calls itself localhost.localdomain", "set-hostname nameless"),
+        ("cores", "spark_node_cores is 'two'; needed: whole numbers", "Correct it"),
+        ("memory", "spark_node_memory_mb is '4G'; needed: whole numbers", "4096 for 4 GiB"),
         ("account", "an account 'mammoctl' that others made", "Set ssh_user"),
         (
             "lacking",
@@ -131,3 +151,11 @@ def test_each_is_told_with_its_mend(problems, name, seen, mend):
     assert seen in problems[name]
     assert mend in problems[name]
     assert len(problems[name].splitlines()) == 1
+
+
+def test_room_for_another_environment_is_asked_for_before_it_is_sent(problems):
+    lines = problems["renewed"].splitlines()
+    assert len(lines) == 2
+    for line, folder in zip(lines, ("/opt", "/var/lib"), strict=True):
+        assert f"3000 MiB free below {folder}; needed: 3400 MiB" in line
+        assert "the bundle takes 2400 MiB of it" in line

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from rendering import ROLES
 
 from mammoctl import inventory
 
@@ -75,6 +79,18 @@ def test_the_master_writes_its_state_where_its_unit_may_write(render) -> None:
     assert "ReadWritePaths=/data/spark" in unit
 
 
+def test_every_node_has_its_own_scratch_below_one_path(render) -> None:
+    text = render("spark", "spark-defaults.conf.j2", spark_var_dir="/fast/of/the/master")
+    found = properties(text)
+    for part in ("driver", "executor"):
+        options = found[f"spark.{part}.defaultJavaOptions"]
+        assert options == "-Djava.io.tmpdir=/var/lib/mammoctl/scratch"
+    assert text.count("/fast/of/the/master") == 1, "the recovery folder, which is the master's"
+    tasks = (ROLES / "spark/tasks/configure.yml").read_text()
+    link = '{path: "{{ _spark_scratch }}", state: link, target: "{{ spark_var_dir }}/local"}'
+    assert link in tasks
+
+
 def test_workers_tidy_up_and_no_application_takes_all(render) -> None:
     found = properties(render("spark", "spark-defaults.conf.j2", spark_cleanup_ttl_s=3600))
     assert found["spark.worker.cleanup.enabled"] == "true"
@@ -89,3 +105,18 @@ def test_what_ended_is_kept_for_a_while_and_no_longer(render) -> None:
     assert found["spark.eventLog.dir"] == found["spark.history.fs.logDirectory"]
     assert found["spark.history.fs.cleaner.enabled"] == "true"
     assert found["spark.history.fs.cleaner.maxAge"] == "7d"
+
+
+@pytest.mark.parametrize(("made", "good"), [(["spark"], True), ([], False)])
+def test_an_account_is_ours_by_the_record_whatever_its_home_is(made, good) -> None:
+    (task,) = yaml.safe_load((ROLES / "spark/tasks/preflight.yml").read_text())
+    checks = task["mammoctl_check"]["checks"]
+    (check,) = [one for one in checks if "_spark_account is none or spark_user in" in one["ok"]]
+    variables = {
+        "spark_user": "spark",
+        "spark_var_dir": "/fast/spark",
+        "_spark_account": {"home": "/var/lib/spark"},
+        "ansible_facts": {"mammoctl": {"made_users": made}},
+    }
+    templar = Templar(DataLoader(), variables=variables)
+    assert templar.template(trust_as_template(check["ok"])) is good

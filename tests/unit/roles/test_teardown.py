@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -58,7 +59,9 @@ class Ended(Exception):
     """What the module said."""
 
 
-def run(teardown, monkeypatch, ansible_module, root: Path, *, check: bool) -> dict[str, object]:
+def run(
+    teardown, monkeypatch, ansible_module, root: Path, *, check: bool, **other: object
+) -> dict[str, object]:
     """Run the module on the record below ``root``, with data kept; no account, no package."""
     path = str(root / "var/manifest.json")
     kinds = ("packages", "holds", "users", "directories", "files", "blocks")
@@ -67,7 +70,8 @@ def run(teardown, monkeypatch, ansible_module, root: Path, *, check: bool) -> di
     monkeypatch.setattr(teardown, "PATH", path)
     monkeypatch.setattr(teardown, "load", lambda: manifest)
     monkeypatch.setattr(teardown, "save", lambda _manifest: None)
-    module = ansible_module(check_mode=check, keep=[str(root / "hdfs/name")], packages=True)
+    given = {"keep": [str(root / "hdfs/name")], "empty": [], "packages": True, **other}
+    module = ansible_module(check_mode=check, **given)
 
     def end(**result: object) -> None:
         raise Ended(result)
@@ -95,3 +99,74 @@ def test_the_second_teardown_that_keeps_the_data_changes_nothing(
         done = run(teardown, monkeypatch, ansible_module, tmp_path, check=check)
         assert (done["changed"], done["removed"]) == (False, [])
     assert (tmp_path / "hdfs/name").is_dir()
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Path:
+    """A folder that was there before us, with blocks in it, and one that we made."""
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/manifest.json").write_text("{}")
+    (tmp_path / "opt/bin").mkdir(parents=True)
+    disk = tmp_path / "data"
+    for name in ("current/BP-1/finalized", "lost+found"):
+        (disk / name).mkdir(parents=True)
+    (disk / "current/BP-1/finalized/blk_1").write_text("pixels")
+    (disk / "in_use.lock").touch()
+    return disk
+
+
+def test_with_the_data_goes_what_lies_on_a_disk_that_was_there_before(
+    teardown, monkeypatch, ansible_module, mounted
+) -> None:
+    root, nothing_kept = mounted.parent, {"keep": [], "empty": [str(mounted), str(mounted / "no")]}
+    given = teardown, monkeypatch, ansible_module, root
+    monkeypatch.setattr(teardown, "accounts", lambda _names: ({os.getuid()}, set()))
+    planned = run(*given, check=True, **nothing_kept)
+    assert str(mounted / "current") in planned["removed"]
+    assert (mounted / "current/BP-1/finalized/blk_1").is_file()
+    done = run(*given, check=False, **nothing_kept)
+    assert done["removed"] == planned["removed"]
+    assert not any("lost+found" in text for text in done["warnings"])
+    assert mounted.is_dir(), "a mount point stays"
+    assert not (mounted / "current").exists()
+    assert not (mounted / "in_use.lock").exists()
+
+
+def test_what_is_of_others_there_stays_and_is_told(
+    teardown, monkeypatch, ansible_module, mounted
+) -> None:
+    monkeypatch.setattr(teardown, "accounts", lambda _names: (set(), set()))
+    given = teardown, monkeypatch, ansible_module, mounted.parent
+    done = run(*given, check=False, keep=[], empty=[str(mounted)])
+    assert (mounted / "current/BP-1/finalized/blk_1").is_file()
+    (warning,) = done["warnings"]
+    assert str(mounted / "current") in warning
+    assert "lost+found" not in warning
+
+
+def variables(**given: object) -> dict[str, list[str]]:
+    found = yaml.safe_load((PLAYBOOKS / "group_vars/all/main.yml").read_text())
+    found |= yaml.safe_load((PLAYBOOKS / "vars/teardown.yml").read_text())
+    templar = Templar(DataLoader(), variables={**_trusted(found), **given})
+    names = ("mammoctl_data_paths", "teardown_folders")
+    return {name: templar.template(trust_as_template(f"{{{{ {name} }}}}")) for name in names}
+
+
+def _trusted(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _trusted(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_trusted(inner) for inner in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def test_which_folders_are_kept_and_which_are_emptied() -> None:
+    found = variables(
+        hdfs_data_dir="/data", spark_var_dir="/fast", mammoctl_shared_path="/mnt/ward"
+    )
+    assert {"/data", "/mnt/ward"} <= set(found["mammoctl_data_paths"])
+    folders = found["teardown_folders"]
+    assert {"/data", "/fast/local", "/fast/work", "/mnt/ward/data"} <= set(folders)
+    assert "/mnt/ward" not in folders, "others keep theirs beside it"
+    assert "/fast" not in folders
+    assert "/var/lib/mammoctl/storage" in variables()["mammoctl_data_paths"]

@@ -18,7 +18,7 @@ from mammoctl import lock
 from mammoctl.backup import name_table, records
 from mammoctl.backup.archive import Damaged
 from mammoctl.cli import app
-from mammoctl.errors import MammoctlError, PlaybookFailed, UsageError
+from mammoctl.errors import MammoctlError, PlaybookFailed, RemoteError, UsageError
 
 pytestmark = pytest.mark.programs
 
@@ -81,7 +81,11 @@ def site(ward, tmp_path, monkeypatch, sudo, program):
         "hdfs_name_dir": str(name), "hdfs_data_dir": str(data), "hdfs_user": getpass.getuser(),
         "hdfs_formatted_marker": str(root / "formatted"),
     }  # fmt: skip
-    cluster = replace(ward, path=folder, source=folder / "hosts.yml", vars=variables)
+    hosts = {name: replace(host, vars=variables) for name, host in ward.hosts.items()}
+    cluster = replace(
+        ward, path=folder, source=folder / "hosts.yml", vars=variables, hosts=hosts,
+        master=hosts[ward.master.name], workers=[hosts[one.name] for one in ward.workers],
+    )  # fmt: skip
     monkeypatch.setattr("mammoctl.inventory.load", lambda *_a, **_k: cluster)
     monkeypatch.setattr(clusters, "read", lambda _nodes: RECORD)
     counted = {"files": 7, "blocks": 3, "missing_blocks": 0, "cluster_id": "CID-one"}
@@ -202,6 +206,30 @@ def test_the_names_of_other_blocks_are_refused(site, saved):
         restore(saved)
     assert caught.value.details[0] == "ward1 keeps blocks of HDFS CID-two"
     assert not site.name.exists()
+
+
+def test_each_workers_own_folder_is_asked_and_blocks_nowhere_are_a_refusal(
+    site, saved, monkeypatch
+):
+    nodes, table = SimpleNamespace(), {"cluster_id": "CID-one"}
+    own = {"w1": {}, "w2": {"hdfs_data_dir": "/disk2"}}
+    workers = [SimpleNamespace(name=name, vars=values) for name, values in own.items()]
+    nodes.cluster = SimpleNamespace(workers=workers)
+    asked = {}
+
+    def run_all(argv, **_rest):
+        asked.update({name: line[-1] for name, line in argv.items()})
+        return {name: SimpleNamespace(stdout=said.get(name, "")) for name in argv}
+
+    nodes.run_all = run_all
+    monkeypatch.setattr(name_table, "require_all", lambda found: found)
+    said = {"w2": VERSION.format("one")}
+    name_table.require_same(nodes, table)
+    assert asked == {"w1": "/var/lib/hdfs/data", "w2": "/disk2"}
+    said.clear()
+    with pytest.raises(RemoteError, match="no worker keeps blocks") as caught:
+        name_table.require_same(nodes, table)
+    assert "w2: nothing in /disk2/current" in caught.value.details
 
 
 def test_a_table_that_another_version_wrote_is_refused(site, saved):

@@ -38,7 +38,9 @@ RECORD = {
 def unit_text(**states):
     blocks = []
     for unit in node.UNITS:
-        usual = "absent" if unit == "mammoctl-wireguard" else "active"
+        usual = "active"
+        if unit in ("mammoctl-wireguard", "mammoctl-lockdown"):
+            usual = "absent"
         active = states.get(unit.replace("-", "_"), usual)
         load = "not-found" if active == "absent" else "loaded"
         sub = {"active": "running", "failed": "failed"}.get(active, "dead")

@@ -55,6 +55,36 @@ def test_a_node_that_says_nothing_or_nonsense():
         assert seen.units == {}
 
 
+def test_the_disks_are_those_of_each_host(monkeypatch):
+    asked = {}
+
+    class Asked(FakeNodes):
+        def run(self, host, command, **rest):
+            asked.setdefault(host, str(command))
+            return super().run(host, command, **rest)
+
+    nodes = Asked({"n1": answer(), "n2": answer(**WORKER)})
+    second = replace(nodes.cluster.hosts["n2"], vars={"hdfs_data_dir": "/disk2/hdfs"})
+    nodes.cluster.hosts["n2"] = second
+    gather.gather(nodes)
+    assert "/var/lib/hdfs/data" in asked["n1"]
+    assert "/disk2/hdfs" in asked["n2"]
+    assert "/var/lib/hdfs/data" not in asked["n2"]
+
+
+def test_a_lock_down_is_among_the_services_where_it_is_declared_or_found():
+    locked = {"variables": {"lockdown_enabled": True}}
+    answers = {"n1": answer(mammoctl_lockdown="inactive"), "n2": answer(**WORKER)}
+    state = gather.gather(FakeNodes(answers, **locked))
+    assert "n1: mammoctl-lockdown is stopped" in told(state)
+    assert "n2: the lock-down is declared and not there" in told(state)
+    assert [one.host for one in state.findings if not one.grave] == ["n2"]
+    running = gather.gather(FakeNodes({**answers, "n1": answer(mammoctl_lockdown="active")}))
+    assert told(running) == ""
+    assert render._services("n1", running.nodes["n1"]) == "7 running"
+    assert render._services("n2", running.nodes["n2"]) == "3 running"
+
+
 def test_all_is_well():
     state = look()
     assert told(state) == ""
@@ -261,7 +291,8 @@ def test_equal_findings_of_several_hosts_are_told_once():
 def test_duties_follow_the_storage():
     record = clusters.parse(json.dumps(RECORD))
     everything = clusters.parse(json.dumps({**RECORD, "wireguard": "mammoctl0"}))
-    assert judge.duties(everything, "n1") == list(node.UNITS)
+    assert judge.duties(everything, "n1", locked=True) == list(node.UNITS)
+    assert "mammoctl-lockdown" not in judge.duties(everything, "n1")
     assert "mammoctl-wireguard" not in judge.duties(record, "n1")
     assert judge.duties(record, "n2") == ["mammoctl-guard", "hdfs-datanode", "spark-worker"]
     shared = {**RECORD, "storage": {"kind": "shared", "uri": "file:///x"}}
