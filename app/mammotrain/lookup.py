@@ -92,6 +92,8 @@ def look_up(
         looked.seconds = time.monotonic() - begin
         looked.rows.vectors.update(looked.computed.vectors)
         looked.rows.rejects.update(looked.computed.rejects)
+        for sha256 in looked.computed.vectors:
+            looked.rows.rejects.pop(sha256, None)  # of a run that had too little memory
         looked.rows.warnings.update(looked.computed.warnings)
     return looked
 
