@@ -42,6 +42,7 @@ ROUNDS = {"rounds": 2000, "seed": 0}
 
 def pack(folder: Path, target: Path) -> None:
     """Pack the images as `mammoctl data push` does, into a local folder."""
+    from mammoctl.data.describe import patient_source
     from mammoctl.data.pack import pack as pack_images
     from mammoctl.data.scan import scan_folder
 
@@ -55,7 +56,8 @@ def pack(folder: Path, target: Path) -> None:
 
     # patients keep their split from run to run: the key decides the pseudonyms
     packed = pack_images(scan.images, b"bench" * 8, opened)
-    about = {"name": folder.name, "patient_source": scan.patient_source, "images": packed.images}
+    source = patient_source(scan, packed)
+    about = {"name": folder.name, "patient_source": source, "images": packed.images}
     (target / "dataset.json").write_text(json.dumps(about))
 
 
@@ -102,12 +104,13 @@ def age_scores(images: list[Any], folds: list[int]) -> Any:
 
 def table(found: dict[str, Any], images: list[Any]) -> None:
     """Print each entry's AUC, and by how much the defaults' is higher; by image and by breast."""
+    from mammotrain.dataset import owners
     from mammotrain.groups import by_breast, judge
     from mammotrain.metrics import paired_auc_difference
 
     units = {"by image": lambda scores: (images, scores)}
     if by_breast(images, found[DEFAULTS]):
-        units["by breast (views averaged)"] = lambda scores: by_breast(images, scores)
+        units["by breast (views averaged)"] = lambda scores: by_breast(images, scores)[:2]
     for unit, of in units.items():
         print(f"\n{unit:38}  AUC                       defaults minus this")
         whole, best = of(found[DEFAULTS])
@@ -117,8 +120,7 @@ def table(found: dict[str, Any], images: list[Any]) -> None:
             line = f"{name[:38]:38}  {figure(judged['auc'], judged['auc_interval_95'])}"
             if name != DEFAULTS:
                 labels = [image.label for image in whole]
-                patients = [image.patient_id for image in whole]
-                apart = paired_auc_difference(labels, best, values, patients, **ROUNDS)
+                apart = paired_auc_difference(labels, best, values, owners(whole), **ROUNDS)
                 line += f"   {figure(apart['difference'], apart['interval_95'], '+')}"
             print(line, flush=True)
 

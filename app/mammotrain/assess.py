@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mammotrain import calibration, curves, groups
 from mammotrain.baseline import metadata_scores
 from mammotrain.bootstrap import Statistic, intervals
-from mammotrain.dataset import Image
+from mammotrain.dataset import Image, owners
 from mammotrain.metrics import confusion, paired_auc_difference
 
 Floats = npt.NDArray[np.float64]
@@ -61,7 +61,7 @@ def assess(
         seed: of the bootstrap.
     """
     labels = np.array([image.label for image in images])
-    patients = [image.patient_id for image in images]
+    patients = owners(images)
     statistics: dict[str, Statistic] = {
         "auc_pr": curves.average_precision,
         "brier": calibration.brier,
@@ -139,13 +139,13 @@ def beside(
 
     def compared(units: Sequence[Image], one: Any, other: Any) -> dict[str, Any]:
         labels = [image.label for image in units]
-        patients = [image.patient_id for image in units]
+        patients = owners(units)
         difference = paired_auc_difference(labels, one, other, patients, **drawn)
         return {**groups.judge(units, other, **drawn), "model_minus_baseline": difference}
 
     result: dict[str, Any] = {"per_breast": None, "metadata_baseline": None}
-    if breasts := groups.by_breast(images, scores):
-        result["per_breast"] = groups.judge(breasts[0], breasts[1], **drawn)
+    breasts = groups.by_breast(images, scores)
+    result["per_breast"] = groups.judge_breasts(breasts, **drawn)
     if others is not None:
         result["metadata_baseline"] = compared(images, scores, others)
         if breasts and (theirs := groups.by_breast(images, others)):

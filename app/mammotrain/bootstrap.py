@@ -17,7 +17,8 @@ def draws(patients: Sequence[str], rounds: int, seed: int) -> Iterator[Indices]:
     """Yield the rows of `rounds` samples, whole patients drawn with replacement.
 
     This is the cluster bootstrap (Field and Welsh, 2007, JRSS B 69). The draws depend on the order
-    of the patients' names and the seed alone.
+    of the patients' names and the seed alone: `dataset.owners` gives names whose order does not
+    depend on the cluster.
     """
     names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     rows = [np.flatnonzero(owner == number) for number in range(len(names))]

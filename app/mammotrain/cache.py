@@ -10,11 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from mammotrain.pixels import NO_MEMORY, lasts
 
 COLUMNS = (
     "sha256 string, features array<float>, reason string, warnings array<string>, "
@@ -76,6 +79,15 @@ class FeatureRows:
     warnings: dict[str, list[str]] = field(default_factory=dict)
 
 
+def missing_of(known: FeatureRows, wanted: Iterable[str]) -> list[str]:
+    """Return the checksums that have to be computed: no vector, and no reason that lasts."""
+    return [
+        one
+        for one in wanted
+        if one not in known.vectors and not lasts(known.rejects.get(one, NO_MEMORY))
+    ]
+
+
 def read_features(spark: Any, folder: str, wanted: Any, dimension: int) -> FeatureRows:
     """Read the features of the wanted images from a folder of the cache.
 
@@ -121,7 +133,7 @@ def read_features(spark: Any, folder: str, wanted: Any, dimension: int) -> Featu
         seconds, memory = columns["seconds"].to_pylist(), columns["rss_mb"].to_pylist()
         vectors, warnings = columns["features"], columns["warnings"].to_pylist()
         for i, checksum in enumerate(checksums):
-            if checksum in rows.vectors or checksum in rows.rejects:
+            if checksum in rows.vectors:
                 continue  # a task that was done twice
             value = vectors[i].values
             if value is not None:
@@ -129,9 +141,10 @@ def read_features(spark: Any, folder: str, wanted: Any, dimension: int) -> Featu
                 if vector.shape != (dimension,) or not np.isfinite(vector).all():
                     continue
                 rows.vectors[checksum] = vector
+                rows.rejects.pop(checksum, None)  # of a run that had too little memory
                 if warnings[i]:
                     rows.warnings[checksum] = warnings[i]
-            elif reasons[i]:
+            elif reasons[i] and not lasts(rows.rejects.get(checksum, NO_MEMORY)):
                 rows.rejects[checksum] = reasons[i]
             else:
                 continue

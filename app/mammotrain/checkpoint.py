@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -36,6 +36,20 @@ class Progressed:
     history: History = field(default_factory=dict)
     best: Arrays = field(default_factory=dict)
     best_epoch: int = 0
+
+    def note(self, state: Arrays, numbers: Mapping[str, float], patience: int) -> None:
+        """Take up one more epoch, and remember it if it is the best so far."""
+        for name, value in numbers.items():
+            self.history.setdefault(name, []).append(value)
+        self.epochs, self.state = self.epochs + 1, state
+        found = [-1.0 if math.isnan(value) else value for value in self.history.get("val_auc", [])]
+        if patience and found and found[-1] > max(found[:-1], default=-1.0):
+            self.best, self.best_epoch = state, self.epochs
+
+    def enough(self, epochs: int, patience: int) -> bool:
+        """Tell whether all epochs are done, or `patience` of them without a better one."""
+        waited = self.epochs - self.best_epoch if self.best_epoch else 0
+        return self.epochs >= epochs or bool(patience and waited >= patience)
 
 
 class Checkpoints:
@@ -87,12 +101,8 @@ class Checkpoints:
 def identity(
     key: str, strategy: str, options: HeadOptions, parts: Mapping[str, Sequence[Image]]
 ) -> str:
-    """Return a name for a training that depends on all that decides its outcome.
-
-    The number of epochs is left out: more of them is a continuation.
-    """
-    settings: dict[str, Any] = asdict(options)
-    del settings["epochs"]
+    """Return a name for a training that depends on all that decides its outcome."""
+    settings = asdict(options)
     rows = {
         part: [(image.sha256, image.label) for image in images] for part, images in parts.items()
     }

@@ -135,7 +135,8 @@ def parser() -> argparse.ArgumentParser:
         type=arguments.folds,
         default=0,
         metavar="N",
-        help="cross-validate as well: N heads, each judged on patients it has not seen. Default: 0",
+        help="cross-validate as well: N heads, each judged on patients it has not seen; with "
+        "--strategy local. Default: 0",
     )
     group(
         "--test",
@@ -174,6 +175,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.validation + options.test >= 1.0:
         new.error("--validation and --test leave nobody to train on")
     network.check_options(new, options)
+    if options.folds and options.strategy != "local":
+        new.error(
+            f"--folds trains its heads on the driver and says nothing about --strategy "
+            f"{options.strategy}: use it with --strategy local"
+        )
     if options.fine_tune:
         if options.pooling not in find(options.backbone).last:
             new.error(f"--fine-tune is not offered for {options.backbone}")

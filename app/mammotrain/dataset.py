@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +65,25 @@ class Dataset:
     @property
     def by_patient(self) -> bool:
         """Whether the patients of the images are known."""
-        return bool(self.info.get("patient_source") != "none")
+        told = bool(self.info.get("patient_source") != "none")
+        return told and without_patient(self.images) < len(self.images)
+
+
+def owners(images: Sequence[Image]) -> list[str]:
+    """Return the patient of each image, under a name that puts patients in the same order anywhere.
+
+    It begins with the smallest checksum of the patient's files: the pseudonyms of the same patient
+    differ from cluster to cluster.
+    """
+    mark: dict[str, str] = {}
+    for image in images:
+        mark[image.patient_id] = min(mark.get(image.patient_id, image.sha256), image.sha256)
+    return [f"{mark[image.patient_id]} {image.patient_id}" for image in images]
+
+
+def without_patient(images: Iterable[Image]) -> int:
+    """Return of how many images nobody knows the patient: they are called by their own id."""
+    return sum(image.patient_id == image.image_id for image in images)
 
 
 def read_dataset(spark: Any, uri: str, storage: Storage) -> Dataset:

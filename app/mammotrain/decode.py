@@ -5,12 +5,25 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mammotrain.breast import Box, corner, tidy
-from mammotrain.pixels import Floats, Reject, check_shape, grey_of, stretch
+from mammotrain.pixels import (
+    DAMAGED,
+    EMPTY,
+    NO_MEMORY,
+    Floats,
+    Reject,
+    check_shape,
+    grey_of,
+    shrink,
+    shrink_step,
+    slot,
+    stretched,
+)
 
 __all__ = [
     "AUGMENTATIONS",
@@ -23,7 +36,7 @@ __all__ = [
 ]
 
 # Part of the feature cache's key: raise it with every change here or below that alters a pixel.
-PREPROCESSING_VERSION = 2
+PREPROCESSING_VERSION = 3
 
 # The whole picture squashed into the square; the breast cut out and squashed; the breast cut out
 # and padded, so that its proportions stay.
@@ -46,9 +59,9 @@ Bytes = npt.NDArray[np.uint8]
 def check_checksum(content: bytes, sha256: str | None) -> None:
     """Raise Reject when `content` is missing, empty or not what its checksum says."""
     if content is None or len(content) == 0:
-        raise Reject("empty file")
+        raise Reject(EMPTY)
     if sha256 and hashlib.sha256(content).hexdigest() != sha256.lower():
-        raise Reject("content does not match its checksum")
+        raise Reject(DAMAGED)
 
 
 @dataclass(frozen=True)
@@ -78,27 +91,27 @@ def decode(
         Reject: with the reason, for everything that cannot be used.
     """
     if not content:
-        raise Reject("empty file")
+        raise Reject(EMPTY)
     try:
         if content[128:132] == b"DICM" or declared == "dicom":
             from mammotrain.dicom import decode_dicom
 
-            grey = decode_dicom(content)
+            grey = decode_dicom(content, size)
         else:
-            grey = _decode_plain(content)
+            grey = _decode_plain(content, size)
         picture, box, warnings = tidy(grey)
         return Picture(_to_size(picture, box, size, fit, variant), tuple(warnings))
     except Reject:
         raise
     except MemoryError as error:
-        raise Reject("too large for the memory there is") from error
+        raise Reject(NO_MEMORY) from error
     except Exception as error:  # decoders raise nearly anything; their text may quote the file
         raise Reject(f"unreadable ({type(error).__name__})") from error
 
 
-def _decode_plain(content: bytes) -> Floats:
+def _decode_plain(content: bytes, size: int) -> Floats:
     """Decode with Pillow; returns grey values from 0 to 1."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     Image.MAX_IMAGE_PIXELS = None  # our own limit, below, is a reject instead of a warning
     try:
@@ -108,22 +121,29 @@ def _decode_plain(content: bytes) -> Floats:
     check_shape(image.height, image.width)
     if getattr(image, "n_frames", 1) > 1:
         raise Reject("several frames")
-    try:
-        image.load()
-    except (OSError, SyntaxError, EOFError) as error:
-        raise Reject("truncated or damaged") from error
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return stretch(np.asarray(image))
-    if image.mode in ("LA", "La"):
-        image = image.getchannel(0)
-    if image.mode in ("1", "L"):
-        grey = np.asarray(image.convert("L")).astype(np.float32) / np.float32(255)
-    else:
-        grey = grey_of(np.asarray(image.convert("RGB")))
+    with slot(image.height, image.width):
+        try:
+            image.load()
+        except (OSError, SyntaxError, EOFError) as error:
+            raise Reject("truncated or damaged") from error
+        grey = _grey(image, shrink_step(image.height, image.width, size))
     if float(grey.min()) == float(grey.max()):
         raise Reject("one grey value only")
     return grey
+
+
+def _grey(image: Any, step: int) -> Floats:
+    from PIL import ImageOps
+
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        values = np.asarray(image)
+        return shrink(values, step, stretched(float(values.min()), float(values.max())))
+    if image.mode in ("LA", "La"):
+        image = image.getchannel(0)
+    if image.mode in ("1", "L"):
+        return shrink(np.asarray(image.convert("L")), step, stretched(0.0, 255.0))
+    return grey_of(np.asarray(image if image.mode == "RGB" else image.convert("RGB")), step)
 
 
 def _to_size(picture: Floats, box: Box, size: int, fit: str, variant: str) -> Bytes:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from mammotrain.errors import TrainError
 
 NAME = "mammotrain.json"
 SCHEMA = 1
+SEEN_DIGITS = 12  # chance hits are one in millions even with a million images on both sides
 CALLED = ("benign", "malignant")
 
 
@@ -38,6 +41,8 @@ class Description:
         backbone: the network below the head.
         pooling: of its features.
         data: name of the training's data set, and checksum of its content where known.
+        seen: the first `SEEN_DIGITS` digits of the checksums of the images that it was trained or
+            its threshold chosen on, sorted, one after the other.
         application: that trained it.
     """
 
@@ -52,7 +57,17 @@ class Description:
     backbone: str
     pooling: str
     data: dict[str, str]
+    seen: str = ""
     application: str = f"mammotrain {__version__}"
+
+    @cached_property
+    def _seen(self) -> frozenset[str]:
+        starts = range(0, len(self.seen), SEEN_DIGITS)
+        return frozenset(self.seen[start : start + SEEN_DIGITS] for start in starts)
+
+    def has_seen(self, sha256: str) -> bool:
+        """Tell whether an image was among those of the training, by its file's checksum."""
+        return sha256[:SEEN_DIGITS] in self._seen
 
     def judge(self, score: float) -> tuple[float, str]:
         """Return the probability of malignant that a score stands for, and what it is called."""
@@ -64,13 +79,16 @@ class Description:
         return FeatureKey("model", "score", self.size, sha256, self.preprocessing, self.fit)
 
 
-def describe(metrics: dict[str, Any], key: FeatureKey, data: dict[str, Any]) -> Description:
+def describe(
+    metrics: dict[str, Any], key: FeatureKey, data: dict[str, Any], seen: Iterable[str]
+) -> Description:
     """Return the description of a model that has just been trained.
 
     Args:
         metrics: contents of `metrics.json`.
         key: of its features.
         data: contents of the data set's `dataset.json`.
+        seen: checksums of the images that it was trained or its threshold chosen on.
     """
     chosen = metrics["chosen"]
     return Description(
@@ -85,6 +103,7 @@ def describe(metrics: dict[str, Any], key: FeatureKey, data: dict[str, Any]) -> 
         backbone=key.backbone,
         pooling=key.pooling,
         data={name: str(data[name]) for name in ("name", "content") if data.get(name)},
+        seen="".join(sorted({sha256[:SEEN_DIGITS] for sha256 in seen})),
     )
 
 

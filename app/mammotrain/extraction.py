@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammotrain.backbones import BOUNDARY, dimension
-from mammotrain.cache import FeatureKey, FeatureRows, read_features
+from mammotrain.cache import FeatureKey, FeatureRows, missing_of, read_features
 from mammotrain.dataset import Image, Reject, check_usable
 from mammotrain.decode import AUGMENTATIONS
 from mammotrain.errors import TrainError
@@ -42,12 +42,11 @@ def features_of(spark: Any, state: State) -> None:
             f"({MAX_FEATURE_BYTES >> 30} GiB at most): use --pooling avg, no --augment, no "
             "--fine-tune, or a smaller backbone"
         )
-    known, state.computed, missing = _rows(spark, state, state.key)
+    known, state.computed = _rows(spark, state, state.key)
     state.vectors = {**known.vectors, **state.computed.vectors}
     state.warnings = {**known.warnings, **state.computed.warnings}
-    if missing:
-        _settle(state, missing)
-        check_usable(state.images, state.rejects, state.parts)
+    _settle(state, {**known.rejects, **state.computed.rejects})
+    check_usable(state.images, state.rejects, state.parts)
     for variant in variants:
         state.progress.message("info", f"features of the variant {variant}")
         state.variants[variant] = _all(spark, state, replace(state.key, variant=variant))
@@ -67,22 +66,21 @@ LOST = (
 
 def _all(spark: Any, state: State, key: FeatureKey) -> dict[str, npt.NDArray[np.float32]]:
     """Return further features of the images, all of which have been decoded before."""
-    known, computed, _ = _rows(spark, state, key)
+    known, computed = _rows(spark, state, key)
     found = {**known.vectors, **computed.vectors}
     if lost := [image for image in state.images if image.sha256 not in found]:
         raise TrainError(LOST.format(len(lost)))
     return found
 
 
-def _rows(
-    spark: Any, state: State, key: FeatureKey
-) -> tuple[FeatureRows, FeatureRows, list[Image]]:
-    """Return what the cache has, what has been computed now, and the images that lacked."""
+def _rows(spark: Any, state: State, key: FeatureKey) -> tuple[FeatureRows, FeatureRows]:
+    """Return what the cache has, and what has been computed now."""
     progress, total = state.progress, len(state.images)
     root = state.root_of(key)
     length = dimension(key.backbone, key.pooling)
     known = read_features(spark, root, _ids(spark, state.images), length)
-    missing = [image for image in state.images if image.sha256 not in known.vectors]
+    lacking = set(missing_of(known, [image.sha256 for image in state.images]))
+    missing = [image for image in state.images if image.sha256 in lacking]
     cached = total - len(missing)
     workers = sum(state.executors.values())
     progress.message(
@@ -90,7 +88,7 @@ def _rows(
     )
     progress.advance("features", cached, total)
     if not missing:
-        return known, FeatureRows({}, {}, {}), missing
+        return known, FeatureRows({}, {}, {})
     name = state.weights.name if state.weights else None
     options = state.options
     begin = time.monotonic()
@@ -106,7 +104,7 @@ def _rows(
     )
     if key == state.key:  # the time that belongs to what `timings.json` counts
         state.compute_seconds = time.monotonic() - begin
-    return known, computed, missing
+    return known, computed
 
 
 def _ids(spark: Any, images: list[Image]) -> Any:
@@ -122,15 +120,12 @@ def _ids(spark: Any, images: list[Image]) -> Any:
     )
 
 
-def _settle(state: State, missing: list[Image]) -> None:
+def _settle(state: State, reasons: dict[str, str]) -> None:
     """Move the images that could not be decoded to the rejects; no image may just vanish."""
-    reasons = state.computed.rejects
-    lost = [i for i in missing if i.sha256 not in state.vectors and i.sha256 not in reasons]
-    if lost:
+    missing = [image for image in state.images if image.sha256 not in state.vectors]
+    if lost := [image for image in missing if image.sha256 not in reasons]:
         raise TrainError(LOST.format(len(lost)))
-    for image in missing:
-        if image.sha256 in reasons:
-            state.rejects.append(Reject(image.image_id, reasons[image.sha256]))
-    state.images = [image for image in state.images if image.sha256 in state.vectors]
-    if reasons:
-        state.progress.message("warning", f"{len(reasons)} images could not be used: rejects.csv")
+    if missing:
+        state.rejects += [Reject(image.image_id, reasons[image.sha256]) for image in missing]
+        state.images = [image for image in state.images if image.sha256 in state.vectors]
+        state.progress.message("warning", f"{len(missing)} images could not be used: rejects.csv")

@@ -213,6 +213,26 @@ def _poll(counter: Any, total: int, watch: Callable[[int], None]) -> Iterator[No
         thread.join()
 
 
+def first_pixels(images: Any, key: FeatureKey, count: int) -> Any:
+    """Return the first `count` images that can be decoded: a DataFrame of `image_id`, `pixels`.
+
+    The limit comes last and is collected, so that Spark begins with one task, which stops when it
+    has enough. A limit on the files themselves would have every task send its share to one.
+    """
+
+    def decode_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            rows = zip(*(batch.column(c).to_pylist() for c in batch.schema.names), strict=True)
+            for image_id, *row in rows:
+                picture = _prepare((row[0], row[1], row[2]), key)
+                if not isinstance(picture, str):
+                    pixels = pa.array([picture.pixels.tobytes()], pa.binary())
+                    yield pa.record_batch({"image_id": pa.array([image_id]), "pixels": pixels})
+
+    rows = images.select("image_id", "content", "sha256", "format")
+    return rows.mapInArrow(decode_rows, "image_id string, pixels binary").limit(count)
+
+
 def sample_pixels(
     spark: Any, images: Any, key: FeatureKey, count: int, usable: set[str]
 ) -> tuple[Any, list[str]]:
@@ -220,28 +240,11 @@ def sample_pixels(
 
     They are taken from the first rows of the data set; there may be fewer than `count`.
     """
-
-    def decode_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            columns = [batch.column(c).to_pylist() for c in ("content", "sha256", "format")]
-            pictures = [_prepare(row, key) for row in zip(*columns, strict=True)]
-            yield pa.record_batch(
-                {
-                    "image_id": batch.column("image_id"),
-                    "pixels": pa.array(
-                        [None if isinstance(p, str) else p.pixels.tobytes() for p in pictures],
-                        pa.binary(),
-                    ),
-                }
-            )
-
     spark.conf.set("spark.sql.files.minPartitionNum", "1")
-    head = images.select("image_id", "sha256", "format", "content").limit(4 * count)
-    table = head.mapInArrow(decode_rows, "image_id string, pixels binary").toArrow().to_pydict()
     found = {
-        image_id: np.frombuffer(data, np.uint8).reshape(key.size, key.size, 3)
-        for image_id, data in zip(table["image_id"], table["pixels"], strict=True)
-        if data is not None and image_id in usable
+        row["image_id"]: np.frombuffer(row["pixels"], np.uint8).reshape(key.size, key.size, 3)
+        for row in first_pixels(images, key, 4 * count).collect()
+        if row["image_id"] in usable
     }
     names = sorted(found)[:count]
     return np.array([found[name] for name in names], dtype=np.uint8), names

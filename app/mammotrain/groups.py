@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mammotrain.dataset import Image
+from mammotrain.dataset import Image, owners
 from mammotrain.metrics import auc, auc_interval
 
 AGE_GROUPS = ((0, 39), (40, 49), (50, 59), (60, 69), (70, 200))
@@ -20,9 +20,11 @@ def age_group(age: str) -> str:
     """Return the ten years that an age in years falls into, or nothing."""
     try:
         years = int(float(age))
-    except ValueError:
+    except (ValueError, OverflowError):
         return ""
-    low, high = next(group for group in AGE_GROUPS if years <= group[1])
+    low, high = next((group for group in AGE_GROUPS if group[0] <= years <= group[1]), (0, 0))
+    if not high:
+        return ""  # nobody is that old
     return (
         f"under {high + 1}" if low == 0 else f"{low} or older" if high > 99 else f"{low} to {high}"
     )
@@ -61,7 +63,7 @@ def judge(
     """Return size, AUC and interval of some images."""
     labels = np.array([image.label for image in images])
     both = len(images) >= SMALLEST and 0 < labels.sum() < len(labels)
-    patients = [image.patient_id for image in images]
+    patients = owners(images)
     span = None
     if both:
         span = auc_interval(labels, scores, patients, rounds=rounds, seed=seed)
@@ -75,22 +77,40 @@ def judge(
 
 def by_breast(
     images: Sequence[Image], scores: npt.NDArray[Any]
-) -> tuple[list[Image], npt.NDArray[np.float64]] | None:
+) -> tuple[list[Image], npt.NDArray[np.float64], int] | None:
     """Average the scores of all views of a breast.
 
     Returns:
-        An image that stands for each breast (malignant if one of its images is) and the mean
-        scores; None if it is not known of every image which breast it shows.
+        An image that stands for each breast (malignant if one of its images is), the mean scores,
+        and how many images were left out because nobody says which breast they show; None if it is
+        not known of any image.
     """
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row, image in enumerate(images):
         side = image.about.get("laterality", "")
-        if side not in ("L", "R"):
-            return None
-        members[image.patient_id, side].append(row)
+        if side in ("L", "R"):
+            members[image.patient_id, side].append(row)
+    if not members:
+        return None
     breasts = [
-        Image(images[rows[0]].image_id, who, max(images[row].label for row in rows), "")
+        Image(
+            images[rows[0]].image_id,
+            who,
+            max(images[row].label for row in rows),
+            min(images[row].sha256 for row in rows),
+        )
         for (who, _), rows in sorted(members.items())
     ]
     means = [float(np.mean(scores[rows])) for _, rows in sorted(members.items())]
-    return breasts, np.array(means)
+    left_out = len(images) - sum(len(rows) for rows in members.values())
+    return breasts, np.array(means), left_out
+
+
+def judge_breasts(
+    found: tuple[list[Image], npt.NDArray[np.float64], int] | None, *, rounds: int, seed: int
+) -> dict[str, Any] | None:
+    """Return `judge` of what `by_breast` gave, and how many images were left out."""
+    if found is None:
+        return None
+    breasts, means, left_out = found
+    return {**judge(breasts, means, rounds=rounds, seed=seed), "images_without_side": left_out}

@@ -10,7 +10,7 @@ import numpy as np
 
 from mammotrain import __version__, groups
 from mammotrain.assess import Chosen, assess
-from mammotrain.dataset import Image
+from mammotrain.dataset import Image, owners
 from mammotrain.inputs import Item
 from mammotrain.metrics import evaluate
 from mammotrain.predictions import Prediction
@@ -51,6 +51,7 @@ def metrics_of(
             "backbone": about.backbone,
             "pooling": about.pooling,
             "trained_on": about.data.get("name", ""),
+            "images_trained_on": sum(about.has_seen(one.sha256) for one in scored),
             "threshold": about.threshold,
             "chosen_on": about.chosen_on,
             "temperature": about.temperature,
@@ -85,13 +86,12 @@ def _judge(
     chosen = Chosen(about.chosen_on, about.threshold, about.temperature, about.shift)
     drawn = {"rounds": rounds, "seed": 0}
     majority = int(sum(labels) * 2 > len(labels))
-    patients = [image.patient_id for image in images]
-    breasts = groups.by_breast(images, scores)
+    patients = owners(images)
     return {
         **evaluate(labels, scores, patients, majority=majority, threshold=about.threshold, **drawn),
         **assess(images, scores, chosen, **drawn),
         "groups": groups.by_group(images, scores, **drawn),
-        "per_breast": groups.judge(breasts[0], breasts[1], **drawn) if breasts else None,
+        "per_breast": groups.judge_breasts(groups.by_breast(images, scores), **drawn),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from mammotrain import session
-from mammotrain.cache import FeatureRows, read_features
+from mammotrain.cache import FeatureRows, missing_of, read_features
 from mammotrain.extractor import ExtractSettings
 from mammotrain.features import compute_features
 from mammotrain.results import node_figures
@@ -74,7 +74,7 @@ def look_up(
     looked = Looked(f"{cache.rstrip('/')}/{settings.key.digest()}", FeatureRows({}, {}, {}))
     looked.rows = read_features(spark, looked.root, _ids(spark, wanted), settings.dimension)
     looked.executors = session.executors(spark)
-    missing = {sha256: name for sha256, name in wanted.items() if sha256 not in looked.rows.vectors}
+    missing = {sha256: wanted[sha256] for sha256 in missing_of(looked.rows, wanted)}
     workers, known = sum(looked.executors.values()), len(wanted) - len(missing)
     advance(known, len(missing), workers)
     if missing:
@@ -92,6 +92,8 @@ def look_up(
         looked.seconds = time.monotonic() - begin
         looked.rows.vectors.update(looked.computed.vectors)
         looked.rows.rejects.update(looked.computed.rejects)
+        for sha256 in looked.computed.vectors:
+            looked.rows.rejects.pop(sha256, None)  # of a run that had too little memory
         looked.rows.warnings.update(looked.computed.warnings)
     return looked
 

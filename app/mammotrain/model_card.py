@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 INTENDED_USE = "research only"
+SHAPE = ("pooling", "fit", "precision", "augment", "dimension")
 LIMITS = (
     "Not a medical device: no output of it may guide the care of a person.",
     "Judged on one data set; other machines, populations and prevalences were not tried.",
@@ -31,7 +32,7 @@ def model_card(metrics: dict[str, Any], timings: dict[str, Any]) -> dict[str, An
         "architecture": {
             "backbone": metrics["backbone"],
             "weights": metrics["weights"],
-            **{key: metrics["features"][key] for key in ("pooling", "fit", "dimension")},
+            **{key: metrics["features"][key] for key in SHAPE},
             "head": metrics["head"],
         },
         "training": {
@@ -106,6 +107,16 @@ def rows_of(card: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _tuned(training: Mapping[str, Any]) -> str:
+    """Return what was done to the network below the head."""
+    if not training["fine_tune"]:
+        return "frozen"
+    return (
+        f"its last block fine-tuned at rate {training['fine_tune_rate']}, epoch "
+        f"{training['fine_tune_epoch']} of {training['fine_tune']}, the rest frozen"
+    )
+
+
 def as_markdown(card: dict[str, Any]) -> str:
     """Return the card as Markdown."""
     shape, training = card["architecture"], card["training"]
@@ -122,8 +133,9 @@ def as_markdown(card: dict[str, Any]) -> str:
         "",
         "## Model",
         "",
-        f"{shape['backbone']} (weights {shape['weights']}), frozen; {shape['dimension']} features "
-        f"({shape['pooling']}), images fitted by `{shape['fit']}`; head: "
+        f"{shape['backbone']} (weights {shape['weights']}), {_tuned(training)}; "
+        f"{shape['dimension']} features ({shape['pooling']}) in {shape['precision']}, images "
+        f"fitted by `{shape['fit']}`, augmentation: {shape['augment']}; head: "
         + ", ".join(f"{name} {value}" for name, value in shape["head"].items())
         + f". Trained by strategy `{training['strategy']}`, epoch {training['epoch']} of "
         f"{training['epochs']}, seed {training['seed']}.",

@@ -29,7 +29,7 @@ def second_phase(
     history: History,
     on_epoch: OnEpoch,
     checkpoints: Checkpoints | None = None,
-) -> Tuner:
+) -> tuple[Tuner, int]:
     """Fine-tune behind a trained head, and put the features of the trained block into the state.
 
     Args:
@@ -40,13 +40,16 @@ def second_phase(
         history: of the first phase; gets the epochs of this one.
         on_epoch: called with the epoch of this phase (from 1) and its numbers.
         checkpoints: of this phase.
+
+    Returns:
+        Block and head, and the epoch of this phase (from 1) that they are of.
     """
     tuner = _tuner(state, head, options)
-    found = fine_tune(
+    found, epoch = fine_tune(
         tuner,
         inputs(state, parts["train"]),
         inputs(state, parts["validation"]) if "validation" in parts else None,
-        _tune_options(state),
+        _tune_options(state, options),
         on_epoch=on_epoch,
         checkpoints=checkpoints,
     )
@@ -58,7 +61,7 @@ def second_phase(
     state.vectors = {
         image.sha256: vector for image, vector in zip(state.images, vectors, strict=True)
     }
-    return tuner
+    return tuner, epoch
 
 
 def held_out_scores(
@@ -72,7 +75,7 @@ def held_out_scores(
     if not state.activations:
         return predict(model, state.arrays(held)[0])
     tuner = _tuner(state, model, options)
-    fine_tune(tuner, inputs(state, train), None, _tune_options(state))
+    fine_tune(tuner, inputs(state, train), None, _tune_options(state, options))
     judged = inputs(state, held)
     return predict(model, tuner.features(judged.frozen, judged.activations))
 
@@ -93,9 +96,10 @@ def _tuner(state: State, head: Any, options: HeadOptions) -> Tuner:
         state.weights,
         head=head,
         options=options,
-        tune=_tune_options(state),
+        tune=_tune_options(state, options),
     )
 
 
-def _tune_options(state: State) -> TuneOptions:
-    return TuneOptions(state.options.fine_tune, state.options.fine_tune_rate)
+def _tune_options(state: State, head: HeadOptions) -> TuneOptions:
+    options = state.options
+    return TuneOptions(options.fine_tune, options.fine_tune_rate, head.patience)

@@ -15,7 +15,7 @@ from mammotrain.averaging import averaging_epochs
 from mammotrain.cases import Case, candidates, cases_of, pixels_of
 from mammotrain.cases import choose as choose_cases
 from mammotrain.checkpoint import Checkpoints, History, identity
-from mammotrain.dataset import LABELS, Image, check_usable, read_dataset
+from mammotrain.dataset import LABELS, Image, check_usable, read_dataset, without_patient
 from mammotrain.description import describe, write_description
 from mammotrain.errors import TrainError
 from mammotrain.events import Progress
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace, progress: Progress) -> None:
         with progress.stage("evaluate", total=len(parts)):
             metrics = metrics_of(state, parts, model)
         with progress.stage("report"):
-            _report(state, model, history, metrics)
+            _report(state, parts, model, history, metrics)
             cases = _cases(state, parts, model, metrics)
         timings = timings_of(state, time.monotonic() - begin)
         report.write_json(options.output / "timings.json", timings)
@@ -92,9 +92,15 @@ def _read(
     dataset = read_dataset(spark, options.data, storage)
     if not dataset.by_patient:
         progress.warn("the patients are not known: the split is by image and may be too optimistic")
+    elif nameless := without_patient(dataset.images):
+        progress.warn(
+            f"{nameless} of {len(dataset.images)} images have no patient: each counts as one of "
+            "its own, so views of one woman may be in two parts and the results be too optimistic"
+        )
     key = feature_key(options, weights)
     state = State(options, progress, key, weights, dataset, dataset.images, list(dataset.rejects))
     check_usable(state.images, state.rejects, state.parts)
+    _split(state)  # one that is refused is refused before the work
     counts = {name: sum(i.label == v for i in state.images) for name, v in LABELS.items()}
     progress.message(
         "info",
@@ -141,9 +147,6 @@ def _train(
     options, progress = state.options, state.progress
     total = options.epochs + options.fine_tune
     parts = _split(state)
-    for name, images in parts.items():
-        if len({image.label for image in images}) < 2:
-            progress.warn(f"the {name} part has one class only: no AUC for it")
 
     def on_epoch(epoch: int, numbers: dict[str, float]) -> None:
         progress.emit("epoch", "train", done=epoch, total=total, **numbers)
@@ -166,10 +169,10 @@ def _train(
         checkpoints=checkpoints,
     )
     if options.fine_tune:
-        tune = f"{name}-{options.fine_tune_rate}"
+        tune = f"{name}-{options.fine_tune}-{options.fine_tune_rate}"
         second = Checkpoints(storage, f"{state.root}/_checkpoints", tune)
         progress.message("info", f"fine-tuning: {options.fine_tune} epochs")
-        state.tuner = second_phase(
+        state.tuner, state.tune_epoch = second_phase(
             state, parts, model, head, history=history, on_epoch=on_second, checkpoints=second
         )
         second.remove()
@@ -210,7 +213,13 @@ def _pages(
     (output / "report.html").write_text(page, encoding="utf-8")
 
 
-def _report(state: State, model: Any, history: History, metrics: dict[str, Any]) -> None:
+def _report(
+    state: State,
+    parts: dict[str, list[Image]],
+    model: Any,
+    history: History,
+    metrics: dict[str, Any],
+) -> None:
     options, output = state.options, state.options.output
     checksums = {image.image_id: image.sha256 for image in state.images}
     features = [state.vectors[checksums[image_id]] for image_id in state.sample_ids]
@@ -229,7 +238,8 @@ def _report(state: State, model: Any, history: History, metrics: dict[str, Any])
             sample_features=np.array(features, np.float32).reshape(-1, state.dimension),
         ),
     }
-    description = describe(metrics, state.key, state.dataset.info)
+    seen = [image.sha256 for part in parts if part != "test" for image in parts[part]]
+    description = describe(metrics, state.key, state.dataset.info, seen)
     write_description(output / "model.keras", description)
     if options.saved_model == "yes":
         export_saved_model(output / "model.keras", output / SAVED_MODEL, state.samples)

@@ -119,11 +119,10 @@ def _remark(model: Description, inputs: Inputs, progress: Progress) -> None:
     """Say what a reader of the predictions has to know."""
     if not model.meaningful:
         progress.warn("the model has random backbone weights: its predictions mean nothing")
-    content = inputs.info.get("content")
-    if content and content == model.data.get("content"):
+    if known := sum(model.has_seen(item.sha256) for item in inputs.items if item.sha256):
         progress.warn(
-            "the model was trained on this data set: whatever is said about these predictions is "
-            "too good"
+            f"the model was trained on {known} of these {len(inputs.items)} images: whatever is "
+            "said about these predictions is too good"
         )
     source = "files" if inputs.items[0].file else "images"
     progress.message("info", f"{len(inputs.items)} {source} to judge; {RESEARCH}")

@@ -12,7 +12,7 @@ from typing import Any
 from mammotrain import __version__
 from mammotrain.assess import assess, choose, compare
 from mammotrain.crossval import cross_validate
-from mammotrain.dataset import Image
+from mammotrain.dataset import Image, owners, without_patient
 from mammotrain.head import predict
 from mammotrain.loop import head_options
 from mammotrain.metrics import evaluate
@@ -30,7 +30,7 @@ def metrics_of(state: State, parts: dict[str, list[Image]], model: Any) -> dict[
     found: dict[str, Any] = {}
     for number, (name, images) in enumerate(parts.items(), 1):
         truth = [image.label for image in images]
-        patients = [image.patient_id for image in images]
+        patients = owners(images)
         drawn = {"rounds": options.bootstrap, "seed": options.seed}
         found[name] = evaluate(truth, scores[name], patients, majority=majority, **drawn)
         found[name].update(assess(images, scores[name], chosen, **drawn))
@@ -63,6 +63,7 @@ def metrics_of(state: State, parts: dict[str, list[Image]], model: Any) -> dict[
             "patience": options.patience,
             "fine_tune": options.fine_tune,
             "fine_tune_rate": options.fine_tune_rate if options.fine_tune else None,
+            "fine_tune_epoch": state.tune_epoch,
             "skipped_partitions": state.skipped_partitions,
         },
         "features": {
@@ -84,7 +85,11 @@ def metrics_of(state: State, parts: dict[str, list[Image]], model: Any) -> dict[
             "rejected": len(state.rejects),
             "warnings": _warnings(state),
         },
-        "split": {"by": "patient" if state.dataset.by_patient else "image", "parts": list(parts)},
+        "split": {
+            "by": "patient" if state.dataset.by_patient else "image",
+            "parts": list(parts),
+            "without_patient": without_patient(state.images),
+        },
         "threshold": 0.5,
         "chosen": asdict(chosen),
         "bootstrap": {"rounds": options.bootstrap, "unit": "patient", "level": 0.95},

@@ -5,24 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from mammotrain.dataset import Image
+from mammotrain.dataset import LABELS, Image, owners
 from mammotrain.errors import LeakError, UnusableInput
 
 PARTS = ("train", "validation", "test")
 
 
-def in_order(images: Iterable[Image], seed: int) -> list[str]:
+def in_order(images: Sequence[Image], seed: int) -> list[str]:
     """Return patients in an order that looks random, and is the same wherever the images are.
 
     A patient's place follows from the seed and the smallest checksum of the patient's files:
     pseudonyms of the same patient differ from cluster to cluster.
     """
-    mark: dict[str, str] = {}
-    for image in images:
-        mark[image.patient_id] = min(mark.get(image.patient_id, image.sha256), image.sha256)
+    mark = {image.patient_id: name for image, name in zip(images, owners(images), strict=True)}
 
     def place(patient: str) -> tuple[str, str]:
-        return hashlib.sha256(f"{seed}:{mark[patient]}".encode()).hexdigest(), patient
+        first = mark[patient].split(" ")[0]
+        return hashlib.sha256(f"{seed}:{first}".encode()).hexdigest(), patient
 
     return sorted(mark, key=place)
 
@@ -57,7 +56,7 @@ def split(
         Images of each part that is not left out, sorted by checksum.
 
     Raises:
-        UnusableInput: a part would be empty, or training would see one class only.
+        UnusableInput: a part would be empty or have one class only.
     """
     wanted = [part for part in PARTS if part == "train" or fractions.get(part, 0) > 0]
     part_of: dict[str, str] = {}
@@ -100,10 +99,10 @@ def folds(images: Sequence[Image], count: int, seed: int) -> list[list[Image]]:
 
 
 def check_split(parts: Mapping[str, Sequence[Image]]) -> None:
-    """Refuse a split that leaks or cannot be trained on.
+    """Refuse a split that leaks, or a part of which cannot be trained on or judged.
 
     Raises:
-        UnusableInput: a part is empty, or training would see one class only.
+        UnusableInput: a part is empty or has one class only.
         LeakError: a patient is in two parts.
     """
     seen: dict[str, str] = {}
@@ -113,5 +112,10 @@ def check_split(parts: Mapping[str, Sequence[Image]]) -> None:
         for image in images:
             if seen.setdefault(image.patient_id, part) != part:
                 raise LeakError("a patient is in two parts of the split")
-    if len({image.label for image in parts["train"]}) < 2:
-        raise UnusableInput("too few patients: the training part has one class only")
+        found = {image.label for image in images}
+        if absent := [name for name, value in LABELS.items() if value not in found]:
+            mend = "" if part == "train" else f", or leave the part out with --{part} 0"
+            raise UnusableInput(
+                f"too few patients: the {part} part has one class only, nothing {absent[0]}: add "
+                f"patients who have such images{mend}"
+            )

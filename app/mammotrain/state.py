@@ -41,6 +41,7 @@ class State:
         pixels: of images that the report may show, by id; empty unless asked for.
         tuner: the last block as it was trained, with --fine-tune.
         epoch: the epoch, from 1, that the head is of.
+        tune_epoch: the epoch of fine-tuning, from 1, that block and head are of; 0 without it.
         out_of_fold: of cross-validation: image id, fold from 1, label, score.
         skipped_partitions: of strategy `averaging`.
     """
@@ -65,6 +66,7 @@ class State:
     pixels: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     tuner: Tuner | None = None
     epoch: int = 0
+    tune_epoch: int = 0
     out_of_fold: list[tuple[str, int, int, float]] = field(default_factory=list)
     skipped_partitions: int = 0
 

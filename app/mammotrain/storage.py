@@ -10,6 +10,8 @@ from typing import Any
 
 from mammotrain.errors import TrainError
 
+BEFORE = ".before"  # the file that is being replaced
+
 
 def has_scheme(uri: str) -> bool:
     """Return whether an address names its file system (`hdfs:`, `file:`)."""
@@ -45,9 +47,10 @@ class Storage:
 
     def read_bytes(self, uri: str) -> bytes | None:
         """Return a file of a few megabytes, or None if it is not there."""
-        system, path = self._path(uri)
-        if not system.exists(path):
+        found = [one for one in (uri, uri + BEFORE) if self.exists(one)]
+        if not found:
             return None
+        system, path = self._path(found[0])
         with tempfile.TemporaryDirectory(prefix="mammotrain-") as folder:
             local = Path(folder) / "file"
             target = self._jvm.org.apache.hadoop.fs.Path(local.as_uri())
@@ -55,7 +58,9 @@ class Storage:
             return local.read_bytes()
 
     def write_bytes(self, uri: str, data: bytes) -> None:
-        """Write a file, which appears or is replaced whole.
+        """Write a file, which appears or is replaced whole; `read_bytes` finds one at any moment.
+
+        No rename replaces a file on every file system, so that the old one steps aside.
 
         Raises:
             TrainError: it could not be written.
@@ -71,17 +76,22 @@ class Storage:
                 system.mkdirs(path.getParent())
                 source = self._jvm.org.apache.hadoop.fs.Path(local.as_uri())
                 system.copyFromLocalFile(source, waiting)
-            system.delete(path, False)
+            aside = self._jvm.org.apache.hadoop.fs.Path(uri + BEFORE)
+            if system.exists(path):
+                system.delete(aside, False)
+                system.rename(path, aside)
             if not system.rename(waiting, path):
                 raise TrainError("a checkpoint cannot be written to the --features address")
+            system.delete(aside, False)
         except Py4JJavaError as error:
             cause = error.java_exception.getClass().getSimpleName()
             raise TrainError(f"a checkpoint could not be written ({cause})") from error
 
     def remove(self, uri: str) -> None:
-        """Remove a file; one that is not there is no error."""
-        system, path = self._path(uri)
-        system.delete(path, False)
+        """Remove a file that `write_bytes` has written; one that is not there is no error."""
+        for one in (uri, uri + BEFORE):
+            system, path = self._path(one)
+            system.delete(path, False)
 
     def exists(self, uri: str) -> bool:
         """Return whether there is anything at `uri`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -66,32 +65,16 @@ def train_head(
         trainer.load(done.state)
         for epoch in range(done.epochs):
             on_epoch(epoch + 1, {name: values[epoch] for name, values in done.history.items()})
-    if not _enough(done, options):
+    if not done.enough(options.epochs, options.patience):
         for number, state in (epochs or local_epochs(options))(trainer, done.epochs):
             trainer.load(state)
             numbers = measure(model, train, validation)
-            _note(done, number, state, numbers, options)
+            done.note(state, numbers, options.patience)
             if checkpoints:
                 checkpoints.save(done)
             on_epoch(number + 1, numbers)
-            if _enough(done, options):
+            if done.enough(options.epochs, options.patience):
                 break
     if done.best:
         trainer.load(done.best)
     return model, done.history, done.best_epoch or done.epochs
-
-
-def _note(
-    done: Progressed, number: int, state: Arrays, numbers: dict[str, float], options: HeadOptions
-) -> None:
-    for name, value in numbers.items():
-        done.history.setdefault(name, []).append(value)
-    done.epochs, done.state = number + 1, state
-    found = [-1.0 if math.isnan(value) else value for value in done.history.get("val_auc", [])]
-    if options.patience and found and found[-1] > max(found[:-1], default=-1.0):
-        done.best, done.best_epoch = state, number + 1
-
-
-def _enough(done: Progressed, options: HeadOptions) -> bool:
-    waited = done.epochs - done.best_epoch if done.best_epoch else 0
-    return done.epochs >= options.epochs or bool(options.patience and waited >= options.patience)

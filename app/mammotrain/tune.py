@@ -37,10 +37,12 @@ class TuneOptions:
     Attributes:
         epochs: passes over the training images.
         rate: of Adam, for the block; the head keeps the rate it was trained with.
+        patience: epochs without a better validation AUC before it stops; 0 never stops.
     """
 
     epochs: int
     rate: float = 1e-5
+    patience: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,11 @@ def fine_tune(
     *,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda *_: None,
     checkpoints: Checkpoints | None = None,
-) -> History:
+) -> tuple[History, int]:
     """Train block and head for `tune.epochs` epochs.
+
+    With `patience`, training stops after that many epochs without a better validation AUC, and
+    both are left as they were at the best epoch.
 
     Args:
         tuner: what is trained.
@@ -189,24 +194,24 @@ def fine_tune(
         checkpoints: where to go on, and what to replace after each epoch.
 
     Returns:
-        Loss, accuracy and AUC after each epoch.
+        Loss, accuracy and AUC after each epoch; the epoch that block and head are of.
     """
     done = (checkpoints.load() if checkpoints else None) or Progressed()
     if done.state:
         tuner.load(done.state)
         for epoch in range(done.epochs):
             on_epoch(epoch + 1, {name: values[epoch] for name, values in done.history.items()})
-    for number in range(done.epochs, tune.epochs):
-        tuner.epoch(train, number)
+    while not done.enough(tune.epochs, tune.patience):
+        tuner.epoch(train, done.epochs)
         judged = None if validation is None else _part(tuner, validation)
         numbers = measure(tuner.head, _part(tuner, train), judged)
-        for name, value in numbers.items():
-            done.history.setdefault(name, []).append(value)
-        done.epochs, done.state = number + 1, tuner.state()
+        done.note(tuner.state(), numbers, tune.patience)
         if checkpoints:
             checkpoints.save(done)
-        on_epoch(number + 1, numbers)
-    return done.history
+        on_epoch(done.epochs, numbers)
+    if done.best:
+        tuner.load(done.best)
+    return done.history, done.best_epoch or done.epochs
 
 
 def _part(tuner: Tuner, inputs: Inputs) -> Part:

@@ -1,9 +1,10 @@
 import io
+import time
 
 import numpy as np
 import pytest
 from mammotrain.decode import AUGMENTATIONS, Reject, check_checksum, decode
-from packing import encode, phantom
+from packing import dicom, encode, phantom
 from PIL import Image
 
 PIXELS = phantom(1, malignant=True)
@@ -113,3 +114,53 @@ def test_every_variant_differs_from_every_other(fit):
     names = ("plain", *AUGMENTATIONS["both"])
     found = {decode(encode(PIXELS), None, 32, fit, name).pixels.tobytes() for name in names}
     assert len(found) == len(names) == 6
+
+
+def peak_of(content):
+    """Bytes that decoding needs at most, beside the file itself."""
+    import tracemalloc
+
+    decode(content, None, 224)  # what is imported for it does not count
+    tracemalloc.start()
+    try:
+        decode(content, None, 224)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["dicom", "png"])
+def test_a_picture_of_12_million_pixels_takes_little_memory(kind):
+    grey = np.kron(phantom(3, malignant=True), np.ones((54, 54), np.uint8))
+    if kind == "dicom":
+        content = dicom(grey.astype(np.uint16) * 16, RescaleSlope="2", RescaleIntercept="-5")
+    else:
+        content = encode(np.repeat(grey[:, :, None], 3, axis=2))
+    assert peak_of(content) < 120e6
+
+
+def test_large_pictures_are_unpacked_one_at_a_time(monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from mammotrain import decode as module
+
+    inside, most = [], []
+
+    def grey(image, step):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        return PIXELS.astype(np.float32) / 255
+
+    monkeypatch.setattr(module, "_grey", grey)
+
+    def together():
+        most.clear()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: decode(encode(PIXELS), "png", 32), range(4)))
+        return max(most)
+
+    assert together() > 1
+    monkeypatch.setattr("mammotrain.pixels.LARGE_PIXELS", 1000)
+    assert together() == 1

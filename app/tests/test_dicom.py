@@ -155,3 +155,130 @@ def test_rejects_quote_nothing(content, reason):
     with pytest.raises(Reject, match=reason) as caught:
         decode(content, "dicom", 64)
     assert "Secret" not in str(caught.value)
+
+
+def lut(data, descriptor, vr="OW"):
+    from pydicom.dataelem import DataElement
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.LUTDescriptor = descriptor
+    item.add(DataElement("LUTData", vr, data))
+    return item
+
+
+RAMP = np.repeat(np.arange(8, 24, dtype=np.uint16), 16).reshape(16, 16)  # values 8 to 23
+
+
+def looked_up(item, values=(0, 10, 11, 12, 13, 40), **how):
+    from mammotrain.luts import lookup
+
+    found = lookup(item, **{"signed": False, "big": False, **how})
+    return None if found is None else found(np.array(values)).tolist()
+
+
+def test_tables_by_hand():
+    """Four entries for the values 10 to 13; those outside give the first and the last."""
+    expected = [5, 5, 250, 130, 40, 40]
+    packed = bytes([5, 250, 130, 40])
+    words = np.array([5, 250, 130, 40], "<u2").tobytes()
+    assert looked_up(lut(packed, [4, 10, 8])) == expected
+    assert looked_up(lut(words, [4, 10, 8])) == expected
+    assert looked_up(lut([5, 250, 130, 40], [4, 10, 8], "US")) == expected
+    assert looked_up(lut([5 + 256 * 250, 130 + 256 * 40], [4, 10, 8], "US")) == expected
+    assert looked_up(lut(packed[:3] + b"\0", [3, 10, 8])) == [5, 5, 250, 130, 130, 130]
+    swapped = np.array([5, 250, 130, 40], ">u2").tobytes()
+    assert looked_up(lut(swapped, [4, 10, 16]), big=True) == expected
+    wide = np.array([0, 1000, 60000, 65535], "<u2").tobytes()
+    assert looked_up(lut(wide, [4, 10, 16])) == [0, 0, 1000, 60000, 65535, 65535]
+    below = lut(wide, [4, 65536 - 2, 16])  # first mapped: -2, written unsigned
+    assert looked_up(below, (-5, -2, -1, 0, 1, 9), signed=True) == [0, 0, 1000, 60000, 65535, 65535]
+    whole = np.arange(65536, dtype="<u2").tobytes()
+    assert looked_up(lut(whole, [0, 0, 16]), (0, 7, 65535)) == [0, 7, 65535]
+    for broken in (lut(packed, [9, 10, 8]), lut(packed, [4, 10, 16]), lut(packed, [4, 10])):
+        assert looked_up(broken) is None
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_voi_lut_of_8_bits_does_not_wrap(packed):
+    """300 entries: what is looked up with 8 bits starts again at 256."""
+    values = (np.arange(64 * 64) % 300).reshape(64, 64).astype(np.uint16)
+    table = (np.arange(300) * 255 // 299).astype(np.uint8)
+    data = table.tobytes() if packed else table.astype("<u2").tobytes()
+    shown = grey(dicom(values, VOILUTSequence=[lut(data, [300, 0, 8])]))
+    assert np.array_equal(shown, table[values])
+
+
+def test_a_broken_voi_lut_gives_way_to_the_window():
+    window = {"WindowCenter": "2048", "WindowWidth": "1024"}
+    broken = lut(b"\1\2", [4096, 0, 16])
+    assert np.array_equal(
+        grey(dicom(WIDE, VOILUTSequence=[broken], **window)), grey(dicom(WIDE, **window))
+    )
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("how", ["window", "lut", "stretch"])
+def test_padding_is_black_however_the_picture_is_shown(photometric, how):
+    padded = WIDE.copy()
+    padded[:10], padded[10:12] = 65535, 65000
+    table = np.arange(65536, dtype="<u2").tobytes()
+    tags = {
+        "window": {"WindowCenter": "2048", "WindowWidth": "4000"},
+        "lut": {"VOILUTSequence": [lut(table, [0, 0, 16])]},
+        "stretch": {},
+    }[how]
+    tags["PhotometricInterpretation"] = photometric
+    shown = decoded(
+        dicom(padded, PixelPaddingValue=65535, PixelPaddingRangeLimit=65000, **tags), 64
+    )
+    assert shown[:12].max() == 0
+    assert np.allclose(shown[12:], decoded(dicom(WIDE[12:], **tags), 64), atol=1e-6)
+
+
+def decoded(content, size):
+    from mammotrain.dicom import decode_dicom
+
+    return decode_dicom(content, size)
+
+
+def test_padding_of_signed_pixels_may_be_written_unsigned():
+    signed = WIDE.astype(np.int16)
+    signed[:10] = -2000
+    import io
+
+    import pydicom
+
+    file = pydicom.dcmread(io.BytesIO(dicom(signed.view(np.uint16), PixelRepresentation=1)))
+    file.add_new("PixelPaddingValue", "US", 65536 - 2000)
+    buffer = io.BytesIO()
+    file.save_as(buffer)
+    shown = decoded(buffer.getvalue(), 64)
+    assert shown[:10].max() == 0
+    assert shown[10:].max() == 1
+
+
+def test_a_window_beside_the_data_is_ignored_beside_padding_too():
+    padded = WIDE.copy()
+    padded[:10] = 65535
+    tags = {"PixelPaddingValue": 65535}
+    beside = dicom(padded, WindowCenter="10", WindowWidth="5", **tags)
+    assert np.array_equal(decoded(beside, 64), decoded(dicom(padded, **tags), 64))
+
+
+def test_a_modality_lut_comes_first():
+    table = np.array([0, 40, 90, 100], "<u2").tobytes()
+    item = lut(table, [4, 8, 16])
+    item.ModalityLUTType = "US"
+    shown = decoded(dicom(RAMP, ModalityLUTSequence=[item], RescaleSlope="9"), 64)
+    assert shown[:5, 0].tolist() == pytest.approx([0, 0.4, 0.9, 1, 1])
+
+
+def test_a_large_picture_is_made_smaller_by_averages_after_the_window():
+    values = np.kron(WIDE, np.ones((8, 8), np.uint16))
+    values[::2] += 4
+    window = {"WindowCenter": "2048", "WindowWidth": "1024"}
+    small, large = decoded(dicom(values, **window), 32), decoded(dicom(values, **window), 512)
+    assert large.shape == (512, 512)
+    assert small.shape == (128, 128)
+    assert np.allclose(small, large.reshape(128, 4, 128, 4).mean(axis=(1, 3)), atol=1e-6)

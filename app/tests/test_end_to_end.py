@@ -169,6 +169,8 @@ def test_a_second_run_does_no_work_and_gives_the_same(first):
     one, two = load(folder / "one", "metrics.json"), load(folder / "two", "metrics.json")
     assert two["features"]["computed"] == 0
     assert two["features"]["cached"] == 24
+    # not even the images that cannot be used are read again
+    assert load(folder / "two", "timings.json")["tasks_per_node"] == {}
     for name in ("features", "model_check"):
         del one[name], two[name]
     assert one == two
@@ -184,14 +186,12 @@ def test_the_executors_train_too(first, strategy):
     """One executor has one rank: it must end where the driver alone ends."""
     folder, data, cache, _ = first
     output = folder / strategy
-    code, events = train(data, output, cache, "--strategy", strategy, "--folds", "2")
+    code, events = train(data, output, cache, "--strategy", strategy)
     assert code == 0
     one, two = load(folder / "one", "metrics.json"), load(output, "metrics.json")
     assert two["training"]["strategy"] == strategy
     assert two["features"]["computed"] == 0
     assert [e["done"] for e in events if e["event"] == "epoch"] == [1, 2]
-    assert two["cross_validation"]["images"] == 24
-    assert len(two["cross_validation"]["auc_of_each"]) == 2
     if strategy == "sync":
         assert two["train"]["loss"] == pytest.approx(one["train"]["loss"], abs=1e-4)
         assert two["validation"]["auc"] == pytest.approx(one["validation"]["auc"])
@@ -266,6 +266,17 @@ def test_unknown_patients_are_a_warning(first, tmp_path):
     metrics = load(tmp_path / "out", "metrics.json")
     assert metrics["split"]["by"] == "image"
     assert any("by image" in text for text in metrics["warnings"])
+
+
+def test_some_unknown_patients_are_a_warning_too(first, tmp_path):
+    cache = first[2]
+    some = [{**r, "patient_id": r["image_id"]} if r["image_id"] < "img002" else r for r in rows()]
+    code, _ = train(pack(tmp_path / "data", some), tmp_path / "out", cache)
+    assert code == 0
+    metrics = load(tmp_path / "out", "metrics.json")
+    assert (metrics["split"]["by"], metrics["split"]["without_patient"]) == ("patient", 4)
+    assert any("4 of 24 images have no patient" in text for text in metrics["warnings"])
+    assert "4 of 24 images" in (tmp_path / "out" / "model_card.md").read_text()
 
 
 def test_wrong_weights_are_refused_before_any_work(first, tmp_path):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,7 +154,10 @@ def test_groups():
 
 @pytest.mark.parametrize(
     ("age", "group"),
-    [("39", "under 40"), ("57.0", "50 to 59"), ("90", "70 or older"), ("", ""), ("x", "")],
+    [
+        *(("39", "under 40"), ("57.0", "50 to 59"), ("90", "70 or older"), ("", ""), ("x", "")),
+        *(("250", ""), ("-3", ""), ("inf", ""), ("nan", "")),
+    ],
 )
 def test_age_groups(age, group):
     assert age_group(age) == group
@@ -165,10 +169,32 @@ def test_breasts_average_their_views():
         Image("b", "p", 1, "2", {"laterality": "L"}),
         Image("c", "p", 0, "3", {"laterality": "R"}),
     ]
-    breasts, scores = by_breast(some, np.array([0.2, 0.6, 0.1]))
+    breasts, scores, left_out = by_breast(some, np.array([0.2, 0.6, 0.1]))
+    assert left_out == 0
     assert [image.label for image in breasts] == [1, 0]
     assert scores == pytest.approx([0.4, 0.1])
     assert by_breast([Image("a", "p", 0, "1")], np.array([0.5])) is None
+
+
+def test_images_without_a_side_are_left_out_of_the_breasts_and_counted():
+    some = images()
+    some[7] = Image("i7", WHO[7], int(Y[7]), "7", {"laterality": "B"})
+    some[8] = Image("i8", WHO[8], int(Y[8]), "8")
+    found = compare(some, some, S, rounds=20, seed=0)["per_breast"]
+    assert found["images_without_side"] == 2
+    assert found["auc"] is not None
+    assert compare(images(), images(), S, rounds=20, seed=0)["per_breast"]["images"] == 200
+
+
+def test_intervals_are_the_same_under_other_pseudonyms():
+    elsewhere = [replace(one, patient_id=one.patient_id[::-1]) for one in images()]
+    assert len({one.patient_id for one in elsewhere}) == 100
+    one, two = (compare(some, some, S, rounds=50, seed=0) for some in (images(), elsewhere))
+    assert one == two
+    chosen = choose("validation", Y, S)
+    assert assess(images(), S, chosen, rounds=20, seed=0) == assess(
+        elsewhere, S, chosen, rounds=20, seed=0
+    )
 
 
 def test_the_metadata_baseline_finds_what_metadata_tell():

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,13 @@ METRICS = {
 KEY = FeatureKey("vgg16", "avg", 224, "0" * 64, PREPROCESSING_VERSION, "crop")
 
 
+SEEN = ["b" * 64, "a" * 64]
+
+
 def described(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
-    description = describe(METRICS, KEY, {"name": "some", "content": "c", "images": 3})
+    description = describe(METRICS, KEY, {"name": "some", "content": "c", "images": 3}, SEEN)
     write_description(path, description)
     return description
 
@@ -44,6 +48,30 @@ def test_a_model_says_how_it_is_used(tmp_path):
     assert written.judge(0.5) == (pytest.approx(1 / (1 + np.exp(-0.5))), "malignant")
     assert written.judge(0.39)[1] == "benign"
     assert zipfile.ZipFile(path).read("config.json") == b"{}"
+
+
+def test_images_of_the_training_are_recognised(tmp_path):
+    """However the data set was pushed again: with one image more it has another checksum."""
+    from mammotrain.inputs import Inputs
+    from mammotrain.predict import _remark
+
+    described(tmp_path / "model.keras")
+    model = read_description(tmp_path / "model.keras")
+    assert model.seen == "a" * 12 + "b" * 12
+    items = [Item("i1", "a" * 64), Item("i2", "c" * 64), Item("i3", "")]
+
+    class Said(list):
+        warn = list.append
+
+        def message(self, *_):
+            pass
+
+    said = Said()
+    _remark(replace(model, meaningful=True), Inputs(None, items, {"content": "other"}), said)
+    assert len(said) == 1
+    assert "trained on 1 of these 3 images" in said[0]
+    _remark(replace(model, meaningful=True), Inputs(None, items[1:]), said)
+    assert len(said) == 1
 
 
 def test_a_model_that_cannot_be_used_is_refused(tmp_path):

@@ -63,6 +63,7 @@ NEEDED = ["--data", "d", "--features", "f", "--output", "o", "--weights", "none"
         (["--l2", "-1"], "0 or more"),
         (["--weights-sha256", "abc"], "64 hexadecimal"),
         (["--epochs", "0"], "1 or more"),
+        (["--folds", "5", "--strategy", "averaging"], "use it with --strategy local"),
         (["--validation", "1"], "from 0"),
     ],
 )
@@ -138,9 +139,10 @@ METRICS = {
     "epochs": 3,
     "backbone": "vgg16",
     "weights": "abc",
-    "features": {"pooling": "avg", "fit": "crop", "dimension": 512},
+    "features": {"pooling": "avg", "fit": "crop", "dimension": 512}
+    | {"precision": "bfloat16", "augment": "flips"},
     "head": {"units": 0},
-    "training": {"strategy": "local", "epoch": 3},
+    "training": {"strategy": "local", "epoch": 3, "fine_tune": 0},
     "data": {"images": 40, "patients": 18, "benign": 30, "malignant": 10, "rejected": 2},
     "split": {"by": "patient", "parts": ["train", "validation"]},
 }
@@ -181,6 +183,21 @@ def test_the_model_card_says_what_it_is_for_and_how_good_it_is():
     assert "0.710 (0.600 to 0.800)" in text
     assert "| CC | 10 | 4 | - |" in text
     json.dumps(card)
+
+
+def test_the_model_card_says_what_was_done_to_the_network():
+    from mammotrain.model_card import as_markdown, model_card
+
+    metrics, timings = documents()
+    text = as_markdown(model_card(metrics, timings))
+    assert "(weights abc), frozen; " in text
+    assert "in bfloat16" in text
+    assert "augmentation: flips" in text
+    tuned = {"fine_tune": 4, "fine_tune_rate": 1e-5, "fine_tune_epoch": 2}
+    metrics["training"] = {**metrics["training"], **tuned}
+    text = as_markdown(model_card(metrics, timings))
+    assert "last block fine-tuned at rate 1e-05, epoch 2 of 4" in text
+    assert "abc), frozen" not in text
 
 
 def test_the_page_needs_nothing_but_itself_and_escapes_what_it_is_given():

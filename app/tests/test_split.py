@@ -2,7 +2,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from mammotrain.dataset import Image, Row, check_usable, sort_out
+from mammotrain.dataset import Dataset, Image, Row, check_usable, sort_out, without_patient
 from mammotrain.errors import LeakError, UnusableInput
 from mammotrain.split import check_split, folds, split
 
@@ -89,6 +89,22 @@ def test_training_needs_both_classes():
     few = [Image("a", "p1", 1, "1"), Image("b", "p1", 0, "2"), Image("c", "p2", 0, "3")]
     with pytest.raises(UnusableInput, match=r"one class|nobody"):
         split(few, {"validation": 0.9}, 0)
+
+
+def test_a_part_with_one_class_only_is_refused_with_a_mend():
+    """The one patient who is ill trains: nobody could judge or choose a threshold."""
+    few = [Image(f"i{p}", f"p{p}", int(p == 0), str(p)) for p in range(10)]
+    with pytest.raises(UnusableInput, match=r"the validation part .* nothing malignant.* 0$"):
+        split(few, {"validation": 0.2}, 0)
+    assert len(split(few, {"validation": 0.0}, 0)["train"]) == 10
+
+
+def test_images_without_a_patient_are_counted():
+    some = [Image("a", "a", 0, "1"), Image("b", "p1", 1, "2")]
+    assert without_patient(some) == 1
+    told = {"patient_source": "manifest"}
+    assert Dataset(None, some, [], told).by_patient
+    assert not Dataset(None, some[:1], [], told).by_patient  # a column that is empty
 
 
 def test_rows_are_sorted_out_with_a_reason():

@@ -1,5 +1,6 @@
 """Fine-tuning on made-up activations, and what it leaves in the saved model."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -83,7 +84,8 @@ def test_training_moves_the_block_goes_on_after_a_stop_and_reaches_the_saved_mod
 
     one = tuner()
     before = one.state()
-    history = fine_tune(one, inputs, inputs, tune)
+    history, epoch = fine_tune(one, inputs, inputs, tune)
+    assert epoch == 3
     assert history["loss"][-1] < history["loss"][0]
     assert len(history["val_auc"]) == 3
     after = one.state()
@@ -100,7 +102,7 @@ def test_training_moves_the_block_goes_on_after_a_stop_and_reaches_the_saved_mod
     with pytest.raises(RuntimeError):
         fine_tune(tuner(), inputs, inputs, tune, on_epoch=crash, checkpoints=saved)
     two = tuner()
-    again = fine_tune(two, inputs, inputs, tune, checkpoints=saved)
+    again, _ = fine_tune(two, inputs, inputs, tune, checkpoints=saved)
     assert again["loss"] == pytest.approx(history["loss"], abs=1e-6)
     for name, value in two.state().items():
         assert np.allclose(value, after[name], atol=1e-6), name
@@ -121,6 +123,46 @@ def test_training_moves_the_block_goes_on_after_a_stop_and_reaches_the_saved_mod
     assert difference < 1e-4
     frozen = predict(one.head, whole)
     assert not np.allclose(frozen, predict(one.head, features), atol=1e-6)  # something was tuned
+
+
+def test_fine_tuning_stops_early_and_takes_the_best_epoch(monkeypatch):
+    """Without a network: its state is the number of the epoch."""
+    from mammotrain import tune
+
+    class Counting:
+        head = None
+        at = 0
+
+        def epoch(self, _, number):
+            self.at = number + 1
+
+        def features(self, *_):
+            return np.zeros((2, 1), np.float32)
+
+        def state(self):
+            return {"at": np.array(self.at)}
+
+        def load(self, state):
+            self.at = int(state["at"])
+
+    areas = [0.6, 0.8, 0.7, 0.8, 0.9]
+    monkeypatch.setattr(tune, "measure", lambda *_: {"val_auc": areas[tuner.at - 1]})
+    inputs = tune.Inputs(*(np.zeros((2, 1), np.float32),) * 2, np.array([0, 1]))
+    seen, folder = [], Folder()
+    for stop in (1, None):  # killed after the first epoch, and again
+
+        def on_epoch(epoch, _, stop=stop):
+            seen.append(epoch)
+            if epoch == stop:
+                raise RuntimeError
+
+        tuner = Counting()
+        how = {"on_epoch": on_epoch, "checkpoints": Checkpoints(folder, "f", "job")}
+        with contextlib.suppress(RuntimeError):
+            found = tune.fine_tune(tuner, inputs, inputs, tune.TuneOptions(5, 1e-5, 2), **how)
+    assert found == ({"val_auc": areas[:4]}, 2)
+    assert tuner.at == 2
+    assert seen == [1, 1, 2, 3, 4]
 
 
 def test_folds_never_see_features_that_were_tuned_on_their_patients(monkeypatch):

@@ -31,6 +31,14 @@ def fingerprint(scan: Scan, key: bytes, keep_identifiers: bool = False) -> str:
     return digest.hexdigest()
 
 
+def patient_source(scan: Scan, packed: Packed) -> str:
+    """Return who says whose the images are; ``none`` where it is known of no image."""
+    told = [scan.patient_source] if scan.patient_source != "none" else []
+    if packed.from_header:
+        told.append("dicom")
+    return ", ".join(told) or "none"
+
+
 def describe(
     name: str, scan: Scan, packed: Packed, mark: str, keep_identifiers: bool
 ) -> dict[str, Any]:
@@ -42,7 +50,8 @@ def describe(
         "patients": packed.patients,
         "labels": packed.labels,
         "formats": packed.formats,
-        "patient_source": scan.patient_source,
+        "patient_source": patient_source(scan, packed),
+        "without_patient": packed.without_patient,
         "deidentified": None if keep_identifiers else deid.VERSION,
         "duplicates": packed.duplicates,
         "warnings": packed.warnings,

@@ -52,7 +52,7 @@ class Scan:
         problems: what must be mended or skipped, one entry per kind of problem.
         ignored: number of files that are no images.
         warnings: what does no harm but should be known.
-        patient_source: ``manifest``, ``pattern``, ``dicom`` or ``none``.
+        patient_source: ``manifest`` or ``pattern``; ``none`` if neither names a single patient.
     """
 
     images: list[Image] = field(default_factory=list)

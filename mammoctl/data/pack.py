@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from mammoctl.data import deid, ids
 from mammoctl.data.about import NAMES, travelling
 from mammoctl.data.deid import Cleaned
+from mammoctl.data.deid.dicom import patient_of
 from mammoctl.data.formats import HEAD_BYTES, has_dicom_name, sniff
 from mammoctl.data.model import LABELS, Image
 from mammoctl.data.scan import first_few
@@ -27,6 +28,8 @@ PART_BYTES = 256 * 1024**2
 
 ROW_GROUP_ROWS = 16
 ROW_GROUP_BYTES = 64 * 1024**2
+
+NO_PATIENT = "nobody says whose they are: each counts as a patient of its own"
 
 _THREADS = min(4, os.cpu_count() or 1)
 """Images that are read and cleaned at the same time; nearly all of it is done outside Python."""
@@ -63,6 +66,8 @@ class Packed:
         duplicates: number of files left out because another has the same content.
         warnings: how many images have which warning.
         rejects: how many images travel without content, for which reason.
+        from_header: how many images have their patient from a DICOM header.
+        without_patient: of how many images nobody knows the patient.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -76,11 +81,13 @@ class Packed:
     duplicates: int = 0
     warnings: dict[str, int] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
+    from_header: int = 0
+    without_patient: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row of the packed data set."""
+    """One row of the packed data set, and whether its patient is known from the file's header."""
 
     image_id: str
     patient_id: str
@@ -88,6 +95,7 @@ class Record:
     format: str
     sha256: str
     cleaned: Cleaned
+    from_header: bool = False
 
     @property
     def content(self) -> bytes:
@@ -315,6 +323,11 @@ def _records(
             continue
         labels[image.label] += 1
         formats[record.format] += 1
+        result.from_header += record.from_header
+        if patient == image_id:
+            result.without_patient += 1
+            if image.label:
+                warnings[NO_PATIENT] += 1
         warnings.update(cleaned.warnings)
         if cleaned.reject:
             rejects[cleaned.reject] += 1
@@ -367,12 +380,16 @@ def _prepare(image: Image, key: bytes, keep_identifiers: bool) -> tuple[int, Rec
     """Read an image; return its size in bytes and the row in which it travels."""
     content = _read(image)
     image_id = ids.image_id(key, content)
+    kind = sniff(content[:HEAD_BYTES])
+    name = image.patient
+    if not name and (kind == "dicom" or (kind == "unknown" and has_dicom_name(image.path))):
+        name = patient_of(content)
     # without a patient, each image is one: its own id is as good a pseudonym as any
-    patient = ids.patient_pseudonym(key, image.patient) if image.patient else image_id
+    patient = ids.patient_pseudonym(key, name) if name else image_id
     cleaned = _cleaned(image, content, key, patient, keep_identifiers)
     digest = hashlib.sha256(cleaned.content).hexdigest()
-    kind = sniff(content[:HEAD_BYTES])
-    return len(content), Record(image_id, patient, image.label, kind, digest, cleaned)
+    told = bool(name) and not image.patient
+    return len(content), Record(image_id, patient, image.label, kind, digest, cleaned, told)
 
 
 def _cleaned(

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from mammoctl.data.about import NOTHING, About
 from mammoctl.data.collections import find_collection
-from mammoctl.data.formats import HEAD_BYTES, has_image_suffix, sniff
+from mammoctl.data.formats import HEAD_BYTES, has_dicom_name, has_image_suffix, sniff
 from mammoctl.data.manifest import Manifest, Row, read_manifest
 from mammoctl.data.model import LABELS, Image, Scan
 from mammoctl.errors import DataError
@@ -172,7 +172,7 @@ def _from_manifest(
     scan: Scan, folder: Path, manifest: Manifest, pattern: re.Pattern[str] | None
 ) -> None:
     first: dict[str, Row] = {}
-    repeated = without_patient = 0
+    repeated = 0
     for row in manifest.rows:
         where = f"line {row.line}: {row.file or '(no file)'}"
         label = row.label.lower()
@@ -205,7 +205,6 @@ def _from_manifest(
                 )
             continue
         first[name] = row
-        without_patient += manifest.has_patients and not row.patient
         if not (folder / name).exists():
             scan.problem(
                 "missing",
@@ -226,11 +225,6 @@ def _from_manifest(
     _count_unnamed(scan, folder, set(first))
     if repeated:
         scan.warnings.append(f"{repeated} rows of the manifest only repeat another row")
-    if without_patient:
-        scan.warnings.append(
-            f"{without_patient} rows have no patient_id: each such image counts as a patient "
-            "of its own"
-        )
 
 
 def _normal_name(folder: Path, file: str) -> str | None:
@@ -343,11 +337,15 @@ def _judge(scan: Scan, folder: Path, skip_bad: bool, unlabelled: bool) -> None:
         )
     if scan.ignored:
         scan.warnings.append(f"{scan.ignored} files are no images and stay behind")
-    if scan.patient_source == "none" and not unlabelled:
+    unnamed = [image for image in scan.images if not image.patient]
+    if len(unnamed) == len(scan.images):
+        scan.patient_source = "none"
+    nameless = sum(not has_dicom_name(image.path) for image in unnamed)
+    if nameless and not unlabelled:
         scan.warnings.append(
-            "nobody said who the patients are: each image counts as a patient of its own, so a "
-            "split by patient is impossible and the metrics may be too good (use a manifest "
-            "with patient_id, or --patient-pattern)"
+            f"nobody says who the patients of {nameless} images are: each counts as a patient of "
+            "its own, so a split by patient is impossible for them and the metrics may be too "
+            "good (use a manifest with patient_id, or --patient-pattern)"
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mammoctl.data.about import NOTHING, About
 from mammoctl.data.formats import HEAD_BYTES, sniff
 
-VERSION = 2
+VERSION = 3
 """Raise it with every change that alters what is sent: data sets then differ from older ones."""
 
 

@@ -39,7 +39,8 @@ def clean_dicom(content: bytes, key: bytes, patient: str) -> Cleaned:
     hide, are cleared.
 
     Raises:
-        Unusable: not DICOM, without pixels, or coded in a way that cannot be cleaned.
+        Unusable: not DICOM, without pixels, with several frames, or coded in a way that cannot be
+            cleaned.
     """
     import pydicom
     from pydicom.errors import InvalidDicomError
@@ -55,6 +56,23 @@ def clean_dicom(content: bytes, key: bytes, patient: str) -> Cleaned:
                 "DICOM without pixel data" if known else "not an image of a known format"
             )
         return Cleaned(_rewrite(source, key, patient), _about(source), _warnings(source))
+
+
+def patient_of(content: bytes) -> str:
+    """Return the PatientID in the header of a DICOM file, which stays here; empty if unknown."""
+    import pydicom
+
+    with _quiet():
+        try:
+            header = pydicom.dcmread(
+                io.BytesIO(content),
+                stop_before_pixels=True,
+                force=content[128:132] != b"DICM",
+                specific_tags=["PatientID"],
+            )
+            return str(header.get("PatientID") or "").strip(" \0")
+        except Exception:  # parsers raise nearly anything; `clean_dicom` says what is wrong
+            return ""
 
 
 @contextmanager
@@ -230,7 +248,8 @@ def _pixels(source: Any, target: Any, syntax: Any) -> None:
 
     data = source.PixelData
     syntax = UID(syntax)
-    frames = int(target.get("NumberOfFrames", 1) or 1)
+    if int(target.get("NumberOfFrames", 1) or 1) > 1:  # no training takes a tomosynthesis
+        raise Unusable("several frames")
     missing = [n for n in ("Rows", "Columns", "BitsAllocated", "BitsStored") if n not in target]
     if missing:
         raise Unusable("DICOM without a description of its pixels")
@@ -247,7 +266,7 @@ def _pixels(source: Any, target: Any, syntax: Any) -> None:
         else:
             raise Unusable("DICOM coded in a way that cannot be de-identified")
         try:
-            coded = list(generate_frames(data, number_of_frames=frames))
+            coded = list(generate_frames(data, number_of_frames=1))
         except ValueError as error:
             raise Unusable("truncated or damaged") from error
         target.PixelData = encapsulate([clean(frame) for frame in coded])
@@ -256,7 +275,7 @@ def _pixels(source: Any, target: Any, syntax: Any) -> None:
         return
     if syntax not in _native():
         raise Unusable("DICOM coded in a way that cannot be de-identified")
-    target.PixelData = _masked(data, target, frames, big=not syntax.is_little_endian)
+    target.PixelData = _masked(data, target, big=not syntax.is_little_endian)
     target["PixelData"].VR = "OW" if target.BitsAllocated > 8 else source["PixelData"].VR
 
 
@@ -275,13 +294,13 @@ def _native() -> tuple[str, ...]:
     )
 
 
-def _masked(data: bytes, target: Any, frames: int, *, big: bool) -> bytes:
+def _masked(data: bytes, target: Any, *, big: bool) -> bytes:
     """Return native pixels of the declared length with every bit cleared that stores no pixel."""
     import numpy as np
 
     allocated, stored = int(target.BitsAllocated), int(target.BitsStored)
     samples = int(target.get("SamplesPerPixel", 1) or 1)
-    count = int(target.Rows) * int(target.Columns) * samples * frames
+    count = int(target.Rows) * int(target.Columns) * samples
     if allocated not in (8, 16, 32):
         return data[: (count * allocated + 7) // 8]
     data = data[: count * allocated // 8]

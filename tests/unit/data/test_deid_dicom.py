@@ -15,6 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
 from mammoctl.data.deid import Cleaned, clean
+from mammoctl.data.deid.dicom import patient_of
 
 KEY = b"k" * 32
 WIDE = pixels(1, np.uint16, 4096)
@@ -275,6 +276,21 @@ def test_damaged_files_travel_without_content_or_without_names(made: bytes, reas
     if reason:
         assert result.content == b""
         assert reason in (".", result.reject)
+
+
+def test_several_frames_do_not_travel() -> None:
+    made = dataset()
+    made.NumberOfFrames, made.PixelData = 3, WIDE.tobytes() * 3
+    result = clean(written(made), key=KEY, patient="p")
+    assert (result.content, result.reject) == (b"", "several frames")
+
+
+def test_the_header_tells_the_patient() -> None:
+    assert patient_of(written(dataset())) == "4711"
+    assert patient_of(written(dataset(PatientID=" 4711 "))) == "4711"
+    assert patient_of(written(dataset(PatientID=""))) == ""
+    assert patient_of(b"\0" * 128 + b"DICM" + PLANTED.encode() * 20) == ""
+    assert patient_of(b"no DICOM at all") == ""
 
 
 def test_video_is_refused() -> None:

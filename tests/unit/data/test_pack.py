@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from mammoctl.data import ids
 from mammoctl.data.about import About
-from mammoctl.data.model import Image
-from mammoctl.data.pack import Packed, pack
+from mammoctl.data.describe import describe
+from mammoctl.data.model import Image, Scan
+from mammoctl.data.pack import NO_PATIENT, Packed, pack
 from mammoctl.errors import DataError
 
 KEY = b"k" * 32
@@ -178,6 +180,52 @@ def test_without_patients_each_image_is_one(tmp_path: Path) -> None:
     rows = pq.read_table(io.BytesIO(written["part-00000.parquet"])).to_pylist()
     assert all(row["patient_id"] == row["image_id"] for row in rows)
     assert result.patients == 6
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_views_of_one_woman_are_one_patient_by_their_header(tmp_path: Path, keep: bool) -> None:
+    from pictures import jpeg, pixels
+    from test_deid_dicom import dataset, written
+
+    found = []
+    for number, who in enumerate(("4711", "4711 ", "4712", "")):
+        made = dataset(pixels(number, np.uint16, 4096), PatientID=who)
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(written(made))
+        found.append(Image(path, path.name, ("benign", "malignant")[number % 2], "", 1, 0))
+    plain = tmp_path / "named.jpg"
+    plain.write_bytes(jpeg(9))
+    found.append(Image(plain, plain.name, "benign", "4711", 1, 0))
+    parts: list[io.BytesIO] = []
+
+    @contextmanager
+    def open_part(_: str) -> Iterator[io.BytesIO]:
+        parts.append(io.BytesIO())
+        yield parts[-1]
+
+    result = pack(found, KEY, open_part, keep_identifiers=keep)
+    patient = {row[1]: row[4] for row in result.rows}
+    assert patient["0.dcm"] == patient["1.dcm"] == patient["named.jpg"]
+    assert patient["0.dcm"] == ids.patient_pseudonym(KEY, "4711")
+    assert len(set(patient.values())) == result.patients == 3
+    assert (result.from_header, result.without_patient) == (3, 1)
+    assert result.warnings[NO_PATIENT] == 1
+    assert "4712" not in str(result.rows)  # the map names what the user named
+    if not keep:
+        rows = pq.read_table(parts[0]).to_pylist()
+        assert not [row for row in rows if b"4712" in row["content"] or "4712" in str(row)]
+
+
+def test_who_told_the_patients_is_described(tmp_path: Path) -> None:
+    scan = Scan(images=images(tmp_path, 2), patient_source="manifest")
+
+    def source(**counts: int) -> object:
+        return describe("set", scan, Packed(**counts), "", False)["patient_source"]
+
+    assert (source(), source(from_header=1)) == ("manifest", "manifest, dicom")
+    scan.patient_source = "none"
+    assert (source(without_patient=2), source(from_header=1)) == ("none", "dicom")
+    assert describe("set", scan, Packed(without_patient=2), "", False)["without_patient"] == 2
 
 
 def test_vanished_file_is_a_clear_error(tmp_path: Path) -> None:

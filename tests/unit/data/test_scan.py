@@ -155,7 +155,19 @@ def test_rows_without_a_patient_are_told(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg")
     put(tmp_path, "b.jpg")
     manifest(tmp_path, "file,label,patient_id\na.jpg,benign,\nb.jpg,malignant,P1\n")
-    assert "1 rows have no patient_id" in scan_folder(tmp_path).warnings[0]
+    scan = scan_folder(tmp_path)
+    assert "the patients of 1 images" in scan.warnings[0]
+    assert scan.patient_source == "manifest"
+
+
+def test_an_empty_column_says_nothing_about_patients(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg")
+    put(tmp_path, "b.jpg")
+    put(tmp_path, "c.dcm")  # its header may tell
+    manifest(tmp_path, "file,label,patient_id\na.jpg,benign,\nb.jpg,malignant,\nc.dcm,benign,\n")
+    scan = scan_folder(tmp_path)
+    assert scan.patient_source == "none"
+    assert "the patients of 2 images" in scan.warnings[0]
 
 
 @pytest.mark.parametrize(
