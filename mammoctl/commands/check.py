@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mammoctl.commands.options import ExtraVars, Inventory, Json
+from mammoctl.commands.options import BundleGiven, ExtraVars, Inventory, Json
 
 if TYPE_CHECKING:
     from mammoctl.check.run import Report
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def check(
     *,
     inventory: Inventory = None,
+    bundle: BundleGiven = None,
     extra_vars: ExtraVars = None,
     security: Annotated[
         bool,
@@ -40,6 +41,7 @@ def check(
     """
     from mammoctl import console
     from mammoctl import inventory as inventories
+    from mammoctl.bundle import carried
     from mammoctl.check.run import check as run
     from mammoctl.ssh import Nodes
 
@@ -49,7 +51,7 @@ def check(
         return
     console.step(f"Looking at {', '.join(cluster.hosts)}")
     with Nodes(cluster) as nodes:
-        report = run(nodes, extra_vars or [])
+        report = run(nodes, extra_vars or [], bundle or carried.of_cluster(nodes))
     if as_json:
         console.result_json(report.as_json())
     else:

@@ -271,6 +271,20 @@ def test_no_room_here(preflight):
     assert told(report.findings) == "not enough space for the bundle\n    mend: free some"
 
 
+def test_what_a_carried_bundle_is_for_is_what_is_looked_at(preflight, monkeypatch):
+    def room(_target):
+        raise AssertionError("nothing is made here")
+
+    monkeypatch.setattr("mammoctl.bundle.resolve.require_room", room)
+    bundle = SimpleNamespace(key="k", target=Target("3.11", "x86_64", ("cpu", "gpu")), files=())
+    monkeypatch.setattr("mammoctl.bundle.carried.named", lambda text: {"site.tar": bundle}[text])
+    report = run.check(FakeNodes(n1=PROBE), given="site.tar")
+    assert (report.ok, report.target) == (True, bundle.target)
+    assert preflight.target["variants"] == ["cpu", "gpu"]
+    report = run.check(FakeNodes(n1=PROBE.replace("3.11", "3.13")), given="site.tar")
+    assert told(report.findings) == "n1: Python 3.13\n    mend: the bundle is for 3.11"
+
+
 def test_the_command(preflight, monkeypatch):
     def call(nodes, *arguments):
         monkeypatch.setattr("mammoctl.inventory.load", lambda _selector: nodes.cluster)
