@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from mammoctl import pasted
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Progress
@@ -63,7 +65,7 @@ def detail(message: str) -> None:
 def note(message: str) -> None:
     """Say something on standard error (plain text; no markup)."""
     if not _volume["quiet"]:
-        err.print(message, markup=False)
+        err.print(pasted.complete(message), markup=False)
 
 
 def step(message: str) -> None:
@@ -74,7 +76,7 @@ def step(message: str) -> None:
 
 def warn(message: str) -> None:
     """Warn on standard error; never silenced."""
-    err.print(f"[bold yellow]warning:[/] {escape(message)}")
+    err.print(f"[bold yellow]warning:[/] {escape(pasted.complete(message))}")
 
 
 def error(exc: MammoctlError) -> None:
@@ -83,7 +85,7 @@ def error(exc: MammoctlError) -> None:
     for line in exc.details:
         err.print(f"  {line}", markup=False)
     if exc.hint:
-        err.print(f"[bold]hint:[/] {escape(exc.hint)}")
+        err.print(f"[bold]hint:[/] {escape(pasted.complete(exc.hint))}")
 
 
 def result(text: str) -> None:
