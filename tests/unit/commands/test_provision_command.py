@@ -37,11 +37,14 @@ def ward(tmp_path, monkeypatch):
     )
     there = SimpleNamespace(
         ran=[], locked=[], changes=CHANGES, fails=None, at="spark", work=[], terminal=False,
+        installed=True,
         cluster=cluster,
     )  # fmt: skip
 
     def prepare(_cluster, _extra, _given, *, progress):
-        facts = {name: SimpleNamespace(release="debian12") for name in hosts}
+        facts = {
+            name: SimpleNamespace(release="debian12", installed=there.installed) for name in hosts
+        }
         return provision.Prepared(
             facts, "target", SimpleNamespace(path="/b.json", key="k" * 16), 1.5
         )
@@ -133,6 +136,16 @@ def test_work_that_a_restart_endangers_is_named(ward):
     assert "warning: job train-2: may fail when services restart" in ward.call().stderr
     ward.changes = CHANGES[:1]
     assert "train-2" not in ward.call().stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--yes"], ["--json"]])
+def test_work_is_named_where_nobody_is_asked_too(ward, words):
+    ward.work = ["job train-2"]
+    told = "warning: job train-2: may fail where services restart"
+    assert told in ward.call(*words).stderr
+    assert checks(ward) == [False]
+    ward.installed = False
+    assert told not in ward.call(*words).stderr
 
 
 def test_check_holds_no_lock(ward):
