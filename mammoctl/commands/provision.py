@@ -70,9 +70,10 @@ def provision(
     began = time.monotonic()
     cluster = inventories.load(inventory)
     name = again(inventory)
+    _warn_of_secrets(cluster)
     before = unfinished.read(cluster) if resume else None
     request = Request(
-        extra_vars or (before.extra_vars if before else []),
+        unfinished.extra_vars(before, extra_vars or []) if before else extra_vars or [],
         tags or (before.tags if before else None),
         provisioning.limited(cluster, limit or (before.limit if before else [])),
         bundle or (before.bundle if before else None),
@@ -138,6 +139,16 @@ def _agreed(
         console.warn(f"{', '.join(work)}: may fail when services restart")
     console.confirm(f"{cluster.name}: {plans.summary(found)}. Go on?", yes=False)
     return True
+
+
+def _warn_of_secrets(cluster: Cluster) -> None:
+    """Tell what others can read or change beside the inventory, before it comes into use."""
+    from mammoctl import console
+    from mammoctl.check import security
+
+    for one in security.of_control(cluster, time.time()):
+        if one.grave:
+            console.warn(f"{one.seen}. Mend: {one.mend}")
 
 
 def _warn_of_work(nodes: Nodes, prepared: Prepared) -> None:
