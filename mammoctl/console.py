@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from mammoctl import pasted, runlog
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Progress
@@ -56,38 +58,51 @@ def is_interactive() -> bool:
 
 def detail(message: str) -> None:
     """Say with ``--verbose`` what is done, for whoever wants to know or to repeat it."""
+    runlog.say(message)
     if is_verbose():
         err.print(f"[dim]{escape(message)}[/]")
 
 
 def note(message: str) -> None:
     """Say something on standard error (plain text; no markup)."""
+    message = pasted.complete(message)
+    runlog.say(message)
     if not _volume["quiet"]:
         err.print(message, markup=False)
 
 
 def step(message: str) -> None:
     """Announce a stage of long work on standard error."""
+    runlog.say(f"==> {message}")
     if not _volume["quiet"]:
         err.print(f"[bold cyan]==>[/] {escape(message)}")
 
 
 def warn(message: str) -> None:
     """Warn on standard error; never silenced."""
+    message = pasted.complete(message)
+    runlog.say(f"warning: {message}")
     err.print(f"[bold yellow]warning:[/] {escape(message)}")
 
 
 def error(exc: MammoctlError) -> None:
     """Show a known error: the cause, its details and the mend."""
+    hint = pasted.complete(exc.hint)
+    # A command that could not begin has nothing to look up.
+    lines = [f"error: {exc.message}", *(f"  {line}" for line in exc.details), f"hint: {hint}"]
+    runlog.say("\n".join(lines), opens=exc.exit_code != 2)
     err.print(f"[bold red]error:[/] {escape(exc.message)}")
     for line in exc.details:
         err.print(f"  {line}", markup=False)
-    if exc.hint:
-        err.print(f"[bold]hint:[/] {escape(exc.hint)}")
+    if hint:
+        err.print(f"[bold]hint:[/] {escape(hint)}")
+    if log := runlog.path():
+        err.print(f"log: {log}", markup=False)
 
 
 def result(text: str) -> None:
     """Print a result line on standard output (plain text; no markup)."""
+    runlog.say(text)
     out.print(text, markup=False)
 
 
@@ -135,7 +150,9 @@ def confirm(question: str, *, yes: bool, as_json: bool = False) -> None:
     if as_json or not can_ask():
         raise UsageError("this needs a confirmation", hint="give --yes")
     err.print(f"{question} [y/N] ", markup=False, end="")
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+    answer = sys.stdin.readline().strip().lower()
+    runlog.say(f"{question} [y/N] {answer}")
+    if answer not in {"y", "yes"}:
         raise UsageError("not confirmed; nothing was done")
 
 

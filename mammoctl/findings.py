@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mammoctl import pasted
 from mammoctl.errors import MammoctlError
 
 
@@ -26,7 +27,8 @@ class Finding:
 
     def as_json(self) -> dict[str, object]:
         """Return the finding as plain values, for ``--json``."""
-        return {"host": self.host, "seen": self.seen, "mend": self.mend, "grave": self.grave}
+        mend = pasted.complete(self.mend)
+        return {"host": self.host, "seen": self.seen, "mend": mend, "grave": self.grave}
 
 
 def of_error(host: str, error: MammoctlError) -> Finding:
@@ -43,5 +45,5 @@ def lines(findings: Iterable[Finding]) -> list[str]:
     for (seen, mend, _grave), hosts in told.items():
         where = ", ".join(host for host in hosts if host)
         text.append(f"{where}: {seen}" if where and not seen.startswith(where) else seen)
-        text += [f"    mend: {mend}"] if mend else []
+        text += [f"    mend: {pasted.complete(mend)}"] if mend else []
     return text

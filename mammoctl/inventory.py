@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mammoctl import host_name, paths
+from mammoctl import host_name, inventory_text, paths
 from mammoctl.errors import InventoryError, MammoctlError
 
 VAULT_HINT = (
@@ -94,6 +94,7 @@ def load(selector: str | None = None) -> Cluster:
         InventoryError: there is no such inventory, it cannot be read, or it contradicts itself.
     """
     source = find(selector)
+    inventory_text.require(source)
     document = read_document(source)
     return _cluster(source, document)
 

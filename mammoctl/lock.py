@@ -1,4 +1,4 @@
-"""One operator at a time: a lock on the cluster's master, held as long as the command lives.
+"""One at a time: a lock on the cluster's master, held as long as the command lives.
 
 It is the kernel's lock on a file of the master, held by a process there that lives as long as this
 machine says so every few seconds: a laptop that is closed or lost leaves no lock behind. The file
@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import getpass
 import json
+import signal
 import socket
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mammoctl.errors import ConnectionFailed, MammoctlError, RemoteError
+from mammoctl import console
+from mammoctl.errors import ConnectionFailed, Interrupted, MammoctlError, RemoteError
 
 if TYPE_CHECKING:
     from mammoctl.inventory import Cluster
@@ -88,7 +90,26 @@ def held(nodes: Nodes, command: str, *, option: str = "") -> Iterator[None]:
         option: the user's ``-i NAME``, for the hint.
 
     Raises:
-        Locked: somebody else holds it.
+        Locked: somebody else holds it, or took it when it was lost; what was done was ended then.
+    """
+    with on(nodes, FILE, command, lambda holder: _locked(nodes, holder, option)):
+        yield
+
+
+@contextmanager
+def on(
+    nodes: Nodes, file: str, command: str, refused: Callable[[Holder], MammoctlError]
+) -> Iterator[None]:
+    """Hold a lock for the time of the block; see `held`, which is that of the whole cluster.
+
+    Args:
+        nodes: the way to the master.
+        file: the lock's, there.
+        command: what is being done, for others to read.
+        refused: makes the error of who holds it.
+
+    Raises:
+        Locked: it was lost, and somebody else took it; what was done was ended then.
     """
     me = {
         "who": f"{getpass.getuser()}@{socket.gethostname()}",
@@ -96,16 +117,25 @@ def held(nodes: Nodes, command: str, *, option: str = "") -> Iterator[None]:
         "since": time.time(),
     }
     with tempfile.TemporaryDirectory(prefix="mammoctl-") as folder:
-        keeper = _Keeper(nodes, json.dumps(me), Path(folder) / "ssh")
+        keeper = _Keeper(nodes, file, json.dumps(me), Path(folder) / "ssh")
         with suppress(ConnectionFailed):
             taken_by = keeper.take()
             if taken_by is not None:
-                raise _locked(nodes, parse(taken_by), option)
+                raise refused(parse(taken_by))
             keeper.keep()
         try:
-            yield
-        finally:
-            keeper.release()
+            try:
+                yield
+            finally:
+                keeper.release()
+        except (KeyboardInterrupt, Interrupted) as exc:
+            if keeper.lost_to is None:
+                raise
+            raise Locked(
+                f"the lock was lost, and {keeper.lost_to} took it: this command has been ended",
+                details=exc.details if isinstance(exc, Interrupted) else None,
+                hint="wait until that has ended, then run the same command again",
+            ) from None
 
 
 @contextmanager
@@ -168,11 +198,19 @@ def end(nodes: Nodes, who: Holder) -> None:
         time.sleep(0.2)
 
 
+def _same(holder: Holder, record: str) -> bool:
+    """Tell whether a holder is the one of a record: its old process may not have ended yet."""
+    mine = json.loads(record)
+    return (holder.who, holder.since) == (mine["who"], mine["since"])
+
+
 class _Keeper:
     """Holds the lock through a connection of its own, and takes it again when that is lost."""
 
-    def __init__(self, nodes: Nodes, record: str, said: Path) -> None:
-        self.nodes, self.record, self.said = nodes, record, said
+    def __init__(self, nodes: Nodes, file: str, record: str, said: Path) -> None:
+        self.nodes, self.file, self.record, self.said = nodes, file, record, said
+        self.lost_to: Holder | None = None
+        self._guarded = threading.current_thread()
         self._process: subprocess.Popen[bytes] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -188,7 +226,7 @@ class _Keeper:
         from mammoctl.ssh.transfer import SSH_FAILED
 
         master = self.nodes.cluster.master
-        line = ["bash", "-c", _HOLD, "bash", FILE, self.record, str(SILENCE_S)]
+        line = ["bash", "-c", _HOLD, "bash", self.file, self.record, str(SILENCE_S)]
         own = ["-o", "ControlPath=none", "-o", "ControlMaster=no", "-o", "LogLevel=ERROR"]
         first = self.nodes.secret(master, True)
         argv = self.nodes.openssh(master, line, True, [*own, "-E", str(self.said)])
@@ -213,7 +251,9 @@ class _Keeper:
             raise failures.explain_openssh(self.nodes.cluster, master, login, said)
         if why := failures.sudo_problem(error):
             raise failures.sudo_refused(master, self.nodes.login(master), why)
-        raise RemoteError(f"{master.name}: cannot lock {FILE}", details=error.splitlines()[-5:])
+        raise RemoteError(
+            f"{master.name}: cannot lock {self.file}", details=error.splitlines()[-5:]
+        )
 
     def keep(self) -> None:
         """Give signs of life from now on."""
@@ -228,19 +268,39 @@ class _Keeper:
         self._let_go()
 
     def _signs(self) -> None:
-        while not self._stop.wait(_SIGN_S):
-            process = self._process
-            try:
-                if process is None or process.stdin is None:
-                    # Lost: the master restarts, perhaps. Somebody who came in between keeps it.
-                    self.take()
-                else:
-                    process.stdin.write(b"\n")
-                    process.stdin.flush()
-                    if process.poll() is not None:
-                        raise BrokenPipeError
-            except (OSError, MammoctlError):
+        last = time.time()
+        while self.lost_to is None and not self._stop.wait(_SIGN_S):
+            # A laptop that slept has been silent, whatever its connection seems to be.
+            slept = time.time() - last > SILENCE_S
+            last = time.time()
+            if slept or not self._sign():
                 self._let_go()
+                self._take_again()
+
+    def _sign(self) -> bool:
+        """Give a sign of life; tell whether there is still somebody to hear it."""
+        process = self._process
+        if process is None or process.stdin is None or process.poll() is not None:
+            return False
+        try:
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        except OSError:
+            return False
+        return True
+
+    def _take_again(self) -> None:
+        try:
+            taken_by = self.take()
+        except (OSError, MammoctlError):
+            return  # the master restarts, perhaps: tried again with the next sign
+        if taken_by is None or _same(parse(taken_by), self.record):
+            return
+        self.lost_to = parse(taken_by)
+        console.warn(f"the lock was lost, and {self.lost_to} took it: ending this command")
+        # As Ctrl-C does; a thread of its own cannot be interrupted.
+        if self._guarded is threading.main_thread() and self._guarded.ident:
+            signal.pthread_kill(self._guarded.ident, signal.SIGINT)
 
     def _let_go(self) -> None:
         process, self._process = self._process, None

@@ -6,7 +6,7 @@ import json
 import secrets
 import shlex
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mammoctl.errors import RemoteError, UsageError
@@ -29,10 +29,14 @@ _WAIT_S = 90.0
 
 @dataclass(frozen=True)
 class Server:
-    """A notebook server that runs: its port on the master's loopback, and who may use it."""
+    """A notebook server that runs: its port on the master's loopback, and who may use it.
+
+    ``own`` tells whether this call has started it.
+    """
 
     port: int
     token: str = field(repr=False)
+    own: bool = False
 
 
 def running(nodes: Nodes) -> Server | None:
@@ -43,7 +47,10 @@ def running(nodes: Nodes) -> Server | None:
     found = nodes.run(nodes.cluster.master, line, sudo=account(nodes), check=False)
     if found.rc:
         return None  # it has not come as far as that
-    document = json.loads(found.stdout)
+    try:
+        document = json.loads(found.stdout)
+    except ValueError:
+        return None  # it is being written
     return Server(int(document["port"]), str(document["token"]))
 
 
@@ -57,7 +64,8 @@ def start(nodes: Nodes, deployment: ClusterFile) -> Server:
     if there := running(nodes):
         return there
     _require(nodes, deployment)
-    if not _is_active(nodes):
+    own = not _is_active(nodes)
+    if own:
         user = account(nodes)
         line = (
             f"install -d -m 0755 /var/lib/mammoctl && "
@@ -68,7 +76,7 @@ def start(nodes: Nodes, deployment: ClusterFile) -> Server:
         token = f"JUPYTER_TOKEN={secrets.token_urlsafe(32)}\n"
         nodes.put(nodes.cluster.master, token.encode(), _SECRET, sudo=True, mode=0o600)
         nodes.run(nodes.cluster.master, unit_argv(deployment, user, scratch(nodes)), sudo=True)
-    return _await(nodes)
+    return replace(_await(nodes), own=own)
 
 
 def stop(nodes: Nodes) -> bool:

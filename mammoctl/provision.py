@@ -218,9 +218,10 @@ def apply(
 
     mark = resume.fingerprint(cluster, request, prepared.bundle.key)
     left = resume.left(before, mark) if before and not request.tags else resume.roles()
+    kept, withheld = resume.without_secrets(request.extra_vars)
     record = resume.Record(
-        cluster.name, mark, list(request.extra_vars), request.tags, list(request.limit),
-        request.bundle,
+        cluster.name, mark, kept, request.tags, list(request.limit),
+        request.bundle, withheld=withheld,
     )  # fmt: skip
     progress = resume.Progress(cluster, record, [r for r in resume.roles() if r not in left])
     tags = ",".join(left) if len(left) < len(resume.roles()) else None

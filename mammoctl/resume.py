@@ -31,7 +31,8 @@ class Record:
     Attributes:
         cluster: its name.
         fingerprint: of all that the finished roles depend on.
-        extra_vars: the options ``-e``, as the user wrote them.
+        extra_vars: the options ``-e``, as the user wrote them, but for those with secrets.
+        withheld: how many have secrets: they are asked for again.
         tags: the option ``--tags``.
         limit: the nodes of the option ``--limit``.
         bundle: the option ``--bundle``.
@@ -49,6 +50,33 @@ class Record:
     role: str = ""
     finished: list[str] = field(default_factory=list)
     since: float = 0.0
+    withheld: int = 0
+
+
+def without_secrets(extra_vars: Sequence[str]) -> tuple[list[str], int]:
+    """Return the options ``-e`` that may be written down, and how many may not."""
+    from mammoctl.redaction import Redactor
+
+    kept = [text for text in extra_vars if Redactor().text(text) == text]
+    return kept, len(extra_vars) - len(kept)
+
+
+def extra_vars(before: Record, given: Sequence[str]) -> list[str]:
+    """Return the options ``-e`` of a run that is resumed.
+
+    Args:
+        before: the run.
+        given: those of the command that resumes it; they are all that count then.
+
+    Raises:
+        UsageError: some were not written down, and none is given.
+    """
+    if before.withheld and not given:
+        raise UsageError(
+            f"{before.withheld} of the run's -e had secrets, which are not written down",
+            hint="give all -e of that run again, beside --resume",
+        )
+    return list(given) or before.extra_vars
 
 
 def roles() -> list[str]:

@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from mammoctl import become, console, paths, redaction, vault
+from mammoctl import become, console, paths, redaction, runlog, vault
 from mammoctl.ansible import events
 from mammoctl.ansible.hints import hint_for
 from mammoctl.errors import Interrupted, PlaybookFailed
 from mammoctl.inventory import Cluster, ansible_env, ansible_program
 from mammoctl.ssh.config import ssh_config
 
-_LOGS_KEPT = 50
 # Those of ansible.cfg, where a setting here takes their place.
 _SSH_OPTIONS = (
     *("-o", "ControlMaster=auto", "-o", "ControlPersist=60s"),
@@ -179,7 +178,7 @@ def run_playbook(
     vault.require(cluster.path / "secrets")
     run = events.Run()
     began = time.monotonic()
-    log = _new_log(name, cluster)
+    log = runlog.new(f"{name}-{cluster.name}", "ansible")
     # What the user gave with -e may hold a password.
     shown = redaction.Redactor().text(shlex.join(line))
     console.detail(f"$ {shown}\nlog: {log}")
@@ -270,16 +269,6 @@ def _stop(process: subprocess.Popen[bytes] | None) -> None:
             return
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             continue
-
-
-def _new_log(name: str, cluster: Cluster) -> Path:
-    folder = paths.log_dir()
-    for old in sorted(folder.glob("*.ansible.log"))[: -_LOGS_KEPT + 1]:
-        old.unlink(missing_ok=True)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = folder / f"{stamp}-{os.getpid()}-{name}-{cluster.name}.ansible.log"
-    path.touch(mode=0o600)
-    return path
 
 
 def _failure(name: str, run: events.Run, log: Path, rc: int) -> PlaybookFailed:

@@ -14,15 +14,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mammoctl import __version__, console
 from mammoctl.bundle import environment, model, parts, resolve, weights
 from mammoctl.bundle.archive import RECORD, STORE
 from mammoctl.bundle.model import Artifact, Bundle, content_key
 from mammoctl.bundle.store import Store, sha256_of
-from mammoctl.errors import BundleError, UsageError
+from mammoctl.errors import BundleError, MammoctlError, UsageError
 
+if TYPE_CHECKING:
+    from mammoctl.ssh import Nodes
+
+# Beside the record of a bundle that came here from elsewhere.
+_MARK = "brought"
 _AGAIN = (
     "copy it again from where it was made and compare: sha256sum --check {name}.sha256; "
     "or make it anew: mammoctl bundle create --output {name}"
@@ -132,6 +137,26 @@ def named(text: str) -> Bundle:
     return found[0]
 
 
+def of_cluster(nodes: Nodes) -> str | None:
+    """Return the key of the bundle that a cluster was installed from, if it was carried here.
+
+    None where it was made here, is not whole any more, or the cluster cannot tell.
+    """
+    from mammoctl import cluster as clusters
+
+    if not any(resolve.bundles_dir().glob(f"*/{_MARK}")):
+        return None
+    try:
+        key = clusters.read(nodes).bundle
+        if not (resolve.bundles_dir() / key / _MARK).is_file():
+            return None
+        (bundle,) = resolve.recorded(key)
+    except (MammoctlError, ValueError):
+        return None
+    whole = all((bundle.store / file.path).is_file() for file in bundle.files)
+    return bundle.key if whole else None
+
+
 def problems(path: Path) -> tuple[Bundle, dict[str, str]]:
     """Compute every checksum of a bundle to carry; return it and what is wrong with its files.
 
@@ -180,7 +205,10 @@ def opened(path: Path, store: Store | None = None) -> Bundle:
                 hint=_AGAIN.format(name=path.name),
             )
     weights.recognise(store, bundle.target.sources.weights, bundle.files)
-    return resolve.remember(replace(bundle, store=store.root))
+    taken = resolve.remember(replace(bundle, store=store.root))
+    if lacking:
+        (taken.path.parent / _MARK).touch()
+    return taken
 
 
 def require_complete(bundle: Bundle, path: Path) -> None:

@@ -60,18 +60,20 @@ class Report:
         }
 
 
-def check(nodes: Nodes, extra_args: Sequence[str] = ()) -> Report:
+def check(nodes: Nodes, extra_args: Sequence[str] = (), given: str | None = None) -> Report:
     """Look at every host of a cluster and change nothing.
 
     Args:
         nodes: the way to them.
         extra_args: values for ``-e``, as the user wrote them.
+        given: the bundle that the user names; what would be made here otherwise.
 
     Raises:
         UsageError: what the inventory chooses cannot be, or a variable is no number.
     """
     from mammoctl import become, python_runtime, sourcing
     from mammoctl.ansible import extra_vars
+    from mammoctl.bundle import carried, interpreter
 
     began = time.monotonic()
     cluster = nodes.cluster
@@ -79,7 +81,8 @@ def check(nodes: Nodes, extra_args: Sequence[str] = ()) -> Report:
     extra = extra_vars.read(extra_args)
     wanted = python_runtime.wish(cluster, extra)
     managed = python_runtime.managed(wanted)
-    sources = sourcing.sources(cluster, extra)
+    named = carried.named(given) if given else None
+    sources = named.target.sources if named else sourcing.sources(cluster, extra)
     peers = {name: _peer(cluster, host) for name, host in cluster.hosts.items()}
     looks = _ask(nodes, look.script(peers), report)
     facts, found = report.facts, report.findings
@@ -92,25 +95,32 @@ def check(nodes: Nodes, extra_args: Sequence[str] = ()) -> Report:
         )
     hosts_managed = bool(cluster.vars.get("common_manage_hosts", True))
     found += look.of_cluster(looks, peers, hosts_managed=hosts_managed)
+    asking, room_mb = become.asking(cluster), probe.room_needed(cluster, extra)
+    glibc = managed.glibc
     if facts:
         try:
-            report.target = probe.choose_target(
-                facts,
-                runtime=wanted.runtime,
-                managed=managed,
-                sources=sources,
-                asking=become.asking(cluster),
-                room_mb=probe.room_needed(cluster, extra),
-            )
+            if named:
+                probe.require_fit(facts, named, asking=asking, room_mb=room_mb)
+                report.target = named.target
+                glibc = own.glibc if (own := interpreter.brought(named)) else ""
+            else:
+                report.target = probe.choose_target(
+                    facts,
+                    runtime=wanted.runtime,
+                    managed=managed,
+                    sources=sources,
+                    asking=asking,
+                    room_mb=room_mb,
+                )
         except probe.NodesUnfit as exc:
             found += [_split(cluster, line) for line in exc.details]
     if report.target:
-        found += _room_here(report.target)
+        found += [] if named else _room_here(report.target)
         in_the_way = len(facts) < len(cluster.hosts) or any(
             isinstance(one, _RootFinding) for one in found
         )
         if not in_the_way:
-            found += _roles(report, managed.glibc, extra_args)
+            found += _roles(report, glibc, extra_args)
     if not report.roles_checked:  # they warn of the same
         found += [Finding("", text, grave=False) for text in probe.warnings(facts)]
     report.seconds = time.monotonic() - began

@@ -151,7 +151,9 @@ def list_(*, inventory: Inventory = None, as_json: Json = False) -> None:
             }
         )  # fmt: skip
     elif not seen.access:
-        console.result(f"{cluster.name}: nobody was let in by mammoctl")
+        if asked:
+            where = " on the nodes that answered" if seen.failed else ""
+            console.result(f"{cluster.name}: nobody was let in by mammoctl{where}")
     else:
         rows = []
         for name, one in sorted(seen.access.items()):

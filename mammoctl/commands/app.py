@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from mammoctl import runlog
 from mammoctl.commands.help import WIDTH, HelpPage, unfolded
 
 _PLAIN: dict[Any, str] = {bool: "", str: "TEXT", int: "NUMBER", float: "NUMBER", Path: "PATH"}
@@ -47,6 +48,16 @@ class Command(HelpPage, TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, ``--help`` among them."""
         return [_named(parameter) for parameter in super().get_params(ctx)]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; the log of what it says is its own."""
+        words: list[str] = []
+        context = ctx
+        while context.parent is not None:
+            words.insert(0, context.info_name or "")
+            context = context.parent
+        runlog.begin(" ".join(words))
+        return super().invoke(ctx)
 
 
 class Group(HelpPage, TyperGroup):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mammoctl.commands.options import ExtraVars, Inventory, Json
+from mammoctl.commands.options import BundleGiven, ExtraVars, Inventory, Json
 
 if TYPE_CHECKING:
     from mammoctl.check.run import Report
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 def check(
     *,
     inventory: Inventory = None,
+    bundle: BundleGiven = None,
     extra_vars: ExtraVars = None,
     security: Annotated[
         bool,
@@ -26,7 +28,8 @@ def check(
     """Find everything that could fail later, on all hosts; changes nothing.
 
     Login, sudo, system, Python, disk, memory, clocks, names, ports, the network between the
-    nodes, package sources and locks, GPUs, room for the bundle. Each finding with its mend.
+    nodes, package sources and locks, GPUs, room for the bundle, modes of the secrets and keys here.
+    Each finding with its mend.
 
     With --security, on a cluster that runs: sockets, confinement of services, modes of files and
     keys, the guard's rules, WireGuard, host keys, ages of secrets.
@@ -40,6 +43,8 @@ def check(
     """
     from mammoctl import console
     from mammoctl import inventory as inventories
+    from mammoctl.bundle import carried
+    from mammoctl.check import security as secure
     from mammoctl.check.run import check as run
     from mammoctl.ssh import Nodes
 
@@ -49,7 +54,8 @@ def check(
         return
     console.step(f"Looking at {', '.join(cluster.hosts)}")
     with Nodes(cluster) as nodes:
-        report = run(nodes, extra_vars or [])
+        report = run(nodes, extra_vars or [], bundle or carried.of_cluster(nodes))
+    report.findings += [one for one in secure.of_control(cluster, time.time()) if one.grave]
     if as_json:
         console.result_json(report.as_json())
     else:

@@ -167,6 +167,9 @@ def list_(inventory: Inventory = None, as_json: Json = False) -> None:
     if as_json:
         console.result_json({"schema": 1, "data": found})
         return
+    if not found:
+        console.note("there is no data set yet: mammoctl data push FOLDER --name NAME")
+        return
     rows = [
         (
             one.get("name"),

@@ -54,6 +54,7 @@ def explore(
         seed=seed,
         options={"clusters": str(clusters), **({"pooling": pooling} if pooling else {})},
     )
+    jobs.check(request)
     carry_out(
         inventory,
         lambda nodes, deployment: (jobs.prepare(nodes, deployment, request), None),

@@ -95,6 +95,10 @@ def list_(
     if as_json:
         console.result_json({"schema": 1, "jobs": jobs})
         return
+    if not jobs:
+        which = f"no job is {' or '.join(state)}" if state else "there is no job yet"
+        console.note(f"{which}: mammoctl submit starts one")
+        return
     rows = [
         (
             item["spec"]["id"],

@@ -10,7 +10,7 @@ import typer
 
 from mammoctl import completion
 from mammoctl.commands.app import App
-from mammoctl.commands.options import Inventory, Json, Yes, again
+from mammoctl.commands.options import BundleGiven, Inventory, Json, Yes, again
 
 if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
@@ -33,6 +33,7 @@ def add(
     accept_new: Annotated[
         bool, typer.Option("--accept-new-host-keys", help="Pin the host keys without a question.")
     ] = False,
+    bundle: BundleGiven = None,
     provision: Annotated[
         bool, typer.Option("--provision/--no-provision", help="Provision the cluster with them.")
     ] = True,
@@ -53,6 +54,7 @@ def add(
 
     from mammoctl import console
     from mammoctl import inventory as inventories
+    from mammoctl.bundle import carried
     from mammoctl.commands import init
     from mammoctl.commands import provision as provisioning
     from mammoctl.init import draft
@@ -61,6 +63,8 @@ def add(
 
     cluster = inventories.load(inventory)
     leave.refuse_move(cluster, len(cluster.hosts) + len(host))
+    if bundle:
+        carried.named(bundle)  # before the inventory is changed
     usual = join.usual_login(cluster)
     login = replace(
         usual,
@@ -80,7 +84,10 @@ def add(
     now = join.write(cluster, found)
     console.note(f"{', '.join(one.draft.name for one in found)}: written into {cluster.source}")
     if provision:
-        provisioning.provision(inventory=inventory, yes=yes, as_json=as_json)
+        if bundle is None:
+            with Nodes(cluster) as nodes:
+                bundle = carried.of_cluster(nodes)
+        provisioning.provision(inventory=inventory, bundle=bundle, yes=yes, as_json=as_json)
         with Nodes(now) as nodes:
             leave.keep_all(nodes)  # one of them may have left before
         return
@@ -110,6 +117,7 @@ def remove(
     force: Annotated[
         bool, typer.Option("--force", help="Although applications hold cores there.")
     ] = False,
+    bundle: BundleGiven = None,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -125,29 +133,41 @@ def remove(
         mammoctl node remove ward4 --wait 86400 --yes
     """
     from mammoctl import cluster as clusters
-    from mammoctl import console, lock, provision, targets
+    from mammoctl import console, lock, provision
     from mammoctl import inventory as inventories
+    from mammoctl.bundle import carried
     from mammoctl.node import edit, join, leave
     from mammoctl.ssh import Nodes
 
     began = time.monotonic()
     cluster = inventories.load(inventory)
-    name = targets.one(cluster, node)
     name_it = again(inventory)
-    with Nodes(cluster) as nodes, lock.held(nodes, "node remove", option=name_it):
-        record = clusters.read(nodes)
-        leave.refuse(cluster, record, name)
-        before = cluster.source.read_text(encoding="utf-8")
-        after = edit.removed(before, name, where=cluster.source)
-        if name in record.workers:  # else it was never provisioned
-            _agree(nodes, record, name, yes=yes, as_json=as_json)
-            _drain(nodes, record, name, wait, force=force)
-        now = join.rewrite(cluster, before, after, {name})
-        console.note(f"{name}: stopped, and taken out of {cluster.source}")
-        prepared = provision.prepare(now, [], progress=not as_json)
-        result = provision.apply(now, prepared, provision.Request(), None, False, option=name_it)
-        if record.storage.kind == "hdfs":
-            leave.keep_all(nodes)
+    with Nodes(cluster) as nodes:
+        name = leave.meant(nodes, node)
+        with lock.held(nodes, "node remove", option=name_it):
+            record = clusters.read(nodes)
+            now, before, after = cluster, "", ""
+            if name in cluster.hosts:
+                leave.refuse(cluster, record, name)
+                before = cluster.source.read_text(encoding="utf-8")
+                after = edit.removed(before, name, where=cluster.source)
+                now = leave.without(cluster, name)
+                if name in record.workers:  # else it was never provisioned
+                    _agree(nodes, record, name, yes=yes, as_json=as_json)
+            else:
+                question = f"{name} is out of the inventory already. Provision the others?"
+                console.confirm(question, yes=yes, as_json=as_json)
+            request = provision.Request(bundle=bundle or carried.of_cluster(nodes))
+            # What the others need is had before this one is touched: a closed network, say.
+            prepared = provision.prepare(now, [], request.bundle, progress=not as_json)
+            if after:
+                if name in record.workers:
+                    _drain(nodes, record, name, wait, force=force)
+                now = join.rewrite(cluster, before, after, {name})
+                console.note(f"{name}: stopped, and taken out of {cluster.source}")
+            if record.storage.kind == "hdfs":
+                leave.keep_all(nodes)
+            result = provision.apply(now, prepared, request, None, False, option=name_it)
     seconds = time.monotonic() - began
     if as_json:
         console.result_json(

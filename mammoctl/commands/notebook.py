@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Annotated
 
 import typer
 
-from mammoctl.commands.browser import has_browser, wait
-from mammoctl.commands.options import Inventory, Json
+from mammoctl.commands.browser import has_browser, opened, wait
+from mammoctl.commands.options import Inventory, Json, again
 
 
 def notebook(
@@ -25,6 +25,8 @@ def notebook(
     as_json: Json = False,
 ) -> None:
     """Open JupyterLab on the master, with Spark at hand, until Ctrl-C.
+
+    One that runs already is opened, and left running: who started it ends it, or --stop.
 
     The server listens on the master's loopback alone and asks for a token; everything goes
     through SSH. In a notebook, SparkSession.builder.getOrCreate() is a session of the cluster:
@@ -70,13 +72,12 @@ def notebook(
                 else:
                     console.result(url)
                 console.note("open until Ctrl-C; whoever has the address can run programs there")
-                if browser and not as_json and has_browser():
-                    import webbrowser
-
-                    webbrowser.open(url)
-                wait()
-        if keep:
-            console.note("still running: mammoctl notebook opens it again, --stop ends it")
+                with opened(url) if browser and not as_json and has_browser() else nullcontext():
+                    wait()
+        if keep or not there.own:
+            since = "it ran before" if not there.own else "kept"
+            command = f"mammoctl notebook {again(inventory)}".rstrip()
+            console.note(f"still running ({since}): {command} opens it again, --stop ends it")
         else:
             server.stop(nodes)
             console.note("closed; the notebooks stay on the master")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mammoctl import completion
+from mammoctl import completion, pasted
 
 Inventory = Annotated[
     str | None,
@@ -16,6 +16,7 @@ Inventory = Annotated[
         metavar="NAME|PATH",
         help="Inventory: a name under ./inventory, a folder or a file.",
         autocompletion=completion.inventories,
+        callback=pasted.remember,
     ),
 ]
 ExtraVars = Annotated[

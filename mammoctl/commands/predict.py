@@ -91,6 +91,7 @@ def predict(
         once=once,
         file_names=file_names,
     )
+    predictions.check(request)
     judged = ""
 
     def prepare(nodes: Nodes, deployment: ClusterFile) -> Prepared:

@@ -46,7 +46,8 @@ def provision(
     """Turn the hosts of an inventory into a Spark cluster with HDFS and TensorFlow.
 
     On a terminal it shows what would change, and asks. Without one, and with --yes or --json, it
-    begins at once; `mammoctl plan` is the same look alone. Safe to run again at any time: what is
+    begins at once, and warns of jobs that a restart may break off; `mammoctl plan` is the same look
+    alone. Safe to run again at any time: what is
     as it should be is left alone. One operator at a time: others are told who is at work.
 
     Examples:
@@ -69,9 +70,10 @@ def provision(
     began = time.monotonic()
     cluster = inventories.load(inventory)
     name = again(inventory)
+    _warn_of_secrets(cluster)
     before = unfinished.read(cluster) if resume else None
     request = Request(
-        extra_vars or (before.extra_vars if before else []),
+        unfinished.extra_vars(before, extra_vars or []) if before else extra_vars or [],
         tags or (before.tags if before else None),
         provisioning.limited(cluster, limit or (before.limit if before else [])),
         bundle or (before.bundle if before else None),
@@ -92,7 +94,9 @@ def provision(
             elif before and not request.tags:
                 console.note("something has changed since: all roles are gone through")
             ask = console.can_ask() and not (yes or as_json or skipped)
-            if ask and not _agreed(cluster, nodes, prepared, request, diff):
+            if not ask:
+                _warn_of_work(nodes, prepared)
+            elif not _agreed(cluster, nodes, prepared, request, diff):
                 return
             result = provisioning.apply(cluster, prepared, request, before, diff, option=name)
     seconds = time.monotonic() - began
@@ -135,6 +139,26 @@ def _agreed(
         console.warn(f"{', '.join(work)}: may fail when services restart")
     console.confirm(f"{cluster.name}: {plans.summary(found)}. Go on?", yes=False)
     return True
+
+
+def _warn_of_secrets(cluster: Cluster) -> None:
+    """Tell what others can read or change beside the inventory, before it comes into use."""
+    from mammoctl import console
+    from mammoctl.check import security
+
+    for one in security.of_control(cluster, time.time()):
+        if one.grave:
+            console.warn(f"{one.seen}. Mend: {one.mend}")
+
+
+def _warn_of_work(nodes: Nodes, prepared: Prepared) -> None:
+    """Name what a restart would break off, where nobody has been shown whether there is one."""
+    from mammoctl import console
+    from mammoctl import provision as provisioning
+
+    is_new = not any(seen.installed for seen in prepared.facts.values())
+    if not is_new and (work := provisioning.at_work(nodes)):
+        console.warn(f"{', '.join(work)}: may fail where services restart")
 
 
 def _show(cluster: Cluster, prepared: Prepared, result: PlaybookResult, check: bool) -> None:

@@ -200,9 +200,13 @@ def submit(
     )
     _require_fitting(context, spark, script)
 
-    def prepare(nodes: Nodes, deployment: ClusterFile) -> Prepared:
-        if script is not None:
-            return jobs.prepare_script(nodes, deployment, script, words[1:], spark, name=name)
+    # What is wrong here is told before the cluster is asked: it may be down.
+    if script is not None:
+        packed = jobs.pack_script(script, spark, name=name)
+
+        def prepare(nodes: Nodes, deployment: ClusterFile) -> Prepared:
+            return jobs.prepare_script(nodes, deployment, packed, words[1:])
+    else:
         request = jobs.Request(
             data=data,
             name=name or "train",
@@ -215,7 +219,10 @@ def submit(
             options={**({"pooling": pooling} if pooling else {}), **options.parse(words)},
             spark=spark,
         )
-        return jobs.prepare(nodes, deployment, request), None
+        jobs.check(request)
+
+        def prepare(nodes: Nodes, deployment: ClusterFile) -> Prepared:
+            return jobs.prepare(nodes, deployment, request), None
 
     carry_out(inventory, prepare, into=results, detach=detach, as_json=as_json, notify=notify or ())
 

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
-import platform
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mammoctl.errors import DataError, RemoteError
+from mammoctl import lock
+from mammoctl.errors import DataError
 
 if TYPE_CHECKING:
     from mammoctl.ssh import Nodes
 
-_TAKEN = "held by "
-
-# The kernel's lock ends with the process, and that with the connection: nothing is left behind.
-_HOLD = """
-umask 077
-exec 9>>"$1" || exit
-flock -n 9 || { echo "held by $(cat "$1")" >&2; exit 75; }
-printf '%s\\n' "$2" >"$1"
-echo held
-exec sleep infinity
-"""
+FOLDER = "/run"
 
 
 @contextmanager
@@ -37,23 +25,16 @@ def claimed(nodes: Nodes, name: str) -> Iterator[None]:
 
     Raises:
         DataError: somebody else is at it.
+        Locked: the claim was lost, and somebody else took it.
     """
-    who = f"{getpass.getuser()}@{platform.node()} since {time.strftime('%Y-%m-%d %H:%M')}"
-    path = f"/run/mammoctl-data-{name}.lock"
-    argv = ["bash", "-c", _HOLD, "bash", path, who]
-    lines = nodes.follow(nodes.cluster.master, argv, sudo=True)
-    try:
-        try:
-            next(lines, None)
-        except RemoteError as exc:
-            taken = [line for line in exc.details if line.startswith(_TAKEN)]
-            if not taken:
-                raise
-            raise DataError(
-                f"the data set {name} is being changed, {taken[0]}",
-                hint="wait until that has ended; the lock ends with it, or with its connection",
-            ) from exc
+
+    def refused(holder: lock.Holder) -> DataError:
+        return DataError(
+            f"the data set {name} is being changed by {holder}",
+            hint="wait until that has ended; this ends with it, or a minute after its machine or "
+            "its connection is gone",
+        )
+
+    file = f"{FOLDER}/mammoctl-data-{name}.lock"
+    with lock.on(nodes, file, f"data set {name}", refused):
         yield
-    finally:
-        if close := getattr(lines, "close", None):
-            close()

@@ -174,6 +174,8 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+            # Who can change host keys decides what counts as a node, under any umask.
+            path.chmod(path.stat().st_mode & ~0o022)
         refuse_existing(folder)
         if folder.is_dir():
             folder.rmdir()

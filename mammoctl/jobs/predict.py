@@ -56,7 +56,7 @@ def prepare(nodes: Nodes, deployment: ClusterFile, request: Request) -> PredictJ
             hint="leave out --workers to use all of them",
         )
     storage = Storage(nodes, deployment)
-    _check(request)
+    check(request)
     data = "" if request.folder else find_data(storage, request.data)
     model = find_model(nodes, storage, request.model)
     options = _options(deployment, request)
@@ -78,7 +78,14 @@ def prepare(nodes: Nodes, deployment: ClusterFile, request: Request) -> PredictJ
     )
 
 
-def _check(request: Request) -> None:
+def check(request: Request) -> None:
+    """Check what can be checked before there is a connection.
+
+    Raises:
+        UsageError: options exclude each other, the name, or there is no such model.
+    """
+    new_id(request.name)
+    _local_model(request.model)
     if request.folder and request.data:
         raise UsageError("both --data and --folder are given", hint="leave one of them out")
     if request.watch and not request.folder:
@@ -119,16 +126,8 @@ def find_model(nodes: Nodes, storage: Storage, named: str) -> Weights:
     Raises:
         UsageError: there is no such model.
     """
-    local = Path(named).expanduser()
-    if local.is_dir():
-        local = local / MODEL
-    if local.is_file():
+    if local := _local_model(named):
         return _bring(storage, local)
-    if named != "latest" and not is_id(named):
-        raise UsageError(
-            f"there is no model {named}",
-            hint=f"give a file {MODEL}, a folder with one, a job's id, or `latest`",
-        )
     job = _newest(nodes) if named == "latest" else named
     uri = f"{storage.paths.results}/{job}/{MODEL}"
     if MODEL not in storage.names(f"{storage.paths.results}/{job}"):
@@ -138,6 +137,25 @@ def find_model(nodes: Nodes, storage: Storage, named: str) -> Weights:
         )
     console.note(f"model of {job}")
     return Weights(uri, storage.sha256(uri), MODEL)
+
+
+def _local_model(named: str) -> Path | None:
+    """Return the file of a model that lies here; None for one on the cluster.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    local = Path(named).expanduser()
+    if local.is_dir():
+        local = local / MODEL
+    if local.is_file():
+        return local
+    if named != "latest" and not is_id(named):
+        raise UsageError(
+            f"there is no model {named}",
+            hint=f"give a file {MODEL}, a folder with one, a job's id, or `latest`",
+        )
+    return None
 
 
 def _newest(nodes: Nodes) -> str:

@@ -41,15 +41,14 @@ class Options:
         return [*names, *(["--class"] if self.main_class else [])]
 
 
-def settings(options: Options, deployment: ClusterFile) -> dict[str, str]:
-    """Return the settings of Spark that options and files ask for, checked against the cluster.
+def asked(options: Options) -> dict[str, str]:
+    """Return the settings of Spark that options and files ask for; no cluster is needed.
 
     A later source wins, as for ``spark-submit``: the properties file, then ``--conf``, then the
     options that have names of their own.
 
     Raises:
-        UsageError: a setting is malformed, is not the user's to give, or asks for more than any
-            worker has.
+        UsageError: the file cannot be read, or a setting is malformed or not the user's to give.
     """
     conf: dict[str, str] = {}
     if options.properties_file:
@@ -74,6 +73,16 @@ def settings(options: Options, deployment: ClusterFile) -> dict[str, str]:
             raise UsageError(
                 f"{key} cannot be given to a job", hint="`mammoctl submit` sets it for the cluster"
             )
+    return conf
+
+
+def settings(options: Options, deployment: ClusterFile) -> dict[str, str]:
+    """Return the settings of `asked`, checked against the cluster.
+
+    Raises:
+        UsageError: as there; or they ask for more than any worker has.
+    """
+    conf = asked(options)
     cores = _number(conf, "spark.executor.cores", deployment.executor.cores)
     if options.num_executors:
         if "spark.cores.max" in conf:

@@ -19,7 +19,7 @@ from mammoctl.jobs.job import new_id
 from mammoctl.jobs.kinds import ExploreJob
 from mammoctl.jobs.known import submitter
 from mammoctl.jobs.script import ScriptJob
-from mammoctl.jobs.settings import Options, settings
+from mammoctl.jobs.settings import Options, asked, settings
 from mammoctl.jobs.spec import JobSpec, Weights
 
 if TYPE_CHECKING:
@@ -43,6 +43,18 @@ class Request:
     batch_size: int = 8
     options: Mapping[str, str] = field(default_factory=dict)
     spark: Options = field(default_factory=Options)
+
+
+def check(request: Request) -> None:
+    """Check what can be checked before there is a connection.
+
+    Raises:
+        UsageError: the name, a setting, or a file that is not there.
+    """
+    new_id(request.name)
+    asked(request.spark)
+    if request.weights not in ("imagenet", "none"):
+        cargo.found(Path(request.weights).expanduser(), "--weights")
 
 
 def prepare(nodes: Nodes, deployment: ClusterFile, request: Request) -> JobSpec:
@@ -155,30 +167,56 @@ def bring_file(storage: Storage, path: Path, sha256: str, name: str, what: str) 
     return Weights(f"{folder}/{name}", sha256, path.name)
 
 
-def prepare_script(
-    nodes: Nodes,
-    deployment: ClusterFile,
-    script: Path,
-    arguments: Sequence[str],
-    options: Options,
-    *,
-    name: str | None = None,
-) -> tuple[ScriptJob, Shipment]:
-    """Pack a program of the user's own and check what it asks of the cluster.
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A program of the user's own with what travels with it: all that is known without a cluster.
+
+    Attributes:
+        id: of the job.
+        script: as the user named it.
+        main: its file among those shipped.
+        lists: ``py-files`` and so on, see `ScriptJob`.
+        shipment: the files.
+        options: what the user gave of ``spark-submit``'s.
+    """
+
+    id: str
+    script: Path
+    main: str
+    lists: Mapping[str, Sequence[str]]
+    shipment: Shipment
+    options: Options
+
+
+def pack_script(script: Path, options: Options, *, name: str | None = None) -> Packed:
+    """Pack a program of the user's own.
 
     Raises:
-        UsageError: it is not there, cannot be run, or asks for more than the cluster has.
+        UsageError: it is not there, cannot be run, or a setting cannot be given.
     """
     main, lists, shipment = cargo.pack(script, options.lists, options.main_class)
-    conf = settings(options, deployment)
+    asked(options)
     label = re.sub(r"[^a-z0-9]+", "-", script.expanduser().resolve().stem.lower()).strip("-")
+    job = new_id(name or label[:41].strip("-") or "job")
+    return Packed(job, script, main, lists, shipment, options)
+
+
+def prepare_script(
+    nodes: Nodes, deployment: ClusterFile, packed: Packed, arguments: Sequence[str]
+) -> tuple[ScriptJob, Shipment]:
+    """Return the job of a program, after checking what it asks of the cluster.
+
+    Raises:
+        UsageError: it asks for more than the cluster has.
+    """
+    conf = settings(packed.options, deployment)
     job = ScriptJob(
-        new_id(name or label[:41].strip("-") or "job"),
-        script.name,
-        main,
+        packed.id,
+        packed.script.name,
+        packed.main,
         tuple(arguments),
-        lists,
-        options.main_class or "",
+        packed.lists,
+        packed.options.main_class or "",
         conf=conf,
         submitted_by=submitter(),
         submitted_at=time.time(),
@@ -186,4 +224,4 @@ def prepare_script(
         user=account(nodes),
         scratch=scratch(nodes),
     )
-    return job, shipment
+    return job, packed.shipment

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from mammoctl import cluster as clusters
+from mammoctl import targets
 from mammoctl.errors import MammoctlError, RemoteError, UsageError
 from mammoctl.status import master
 from mammoctl.status.node import NodeState
@@ -52,6 +55,28 @@ class Blocks:
     used: int
     remaining: int
     left: int = 0
+
+
+def meant(nodes: Nodes, word: str) -> str:
+    """Return the worker that is to leave; one that has left the inventory alone counts, too.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return targets.one(nodes.cluster, word)
+    except UsageError:
+        with suppress(MammoctlError):
+            if word in clusters.read(nodes).workers:
+                return word  # it was interrupted before the others had forgotten it
+        raise
+
+
+def without(cluster: Cluster, name: str) -> Cluster:
+    """Return a cluster as it will be without one of its workers."""
+    hosts = {other: host for other, host in cluster.hosts.items() if other != name}
+    workers = [host for host in cluster.workers if host.name != name]
+    return replace(cluster, hosts=hosts, workers=workers)
 
 
 def refuse(cluster: Cluster, record: ClusterFile, name: str) -> None:

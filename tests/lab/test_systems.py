@@ -115,7 +115,7 @@ def test_sudo_rs(trixie: Cluster) -> None:
         )
         trixie.on(node, "ln -s $(command -v sudo-rs) /usr/local/bin/sudo")
         assert "sudo-rs" in trixie.on(
-            node, "su admin -c 'PATH=/usr/local/bin:$PATH sudo --version'"
+            node, "su admin -c 'PATH=/usr/local/bin:$PATH sudo --version' 2>&1"
         )
     try:
         assert trixie.provision()["changed"] == []

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -124,6 +126,24 @@ def test_other_peoples_folders_and_full_disks_are_left_alone(
     with pytest.raises(BundleError, match="not enough room"):
         archive.write(bundle, tmp_path / "site.tar")
     assert not (tmp_path / "site.tar").exists()
+
+
+def test_the_clusters_bundle_is_taken_again_only_where_it_was_carried_to(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, nodes = bundle.key, SimpleNamespace()
+    monkeypatch.setattr("mammoctl.cluster.read", lambda _: SimpleNamespace(bundle=key))
+    assert carried.of_cluster(nodes) is None  # type: ignore[arg-type]
+    path = tmp_path / "site.tar"
+    archive.write(bundle, path)
+    carried.opened(path)
+    assert carried.of_cluster(nodes) is None  # type: ignore[arg-type]  # it was made here
+    shutil.rmtree(bundle.store)
+    shutil.rmtree(resolve.bundles_dir())
+    carried.opened(path)
+    assert carried.of_cluster(nodes) == key  # type: ignore[arg-type]
+    next(bundle.store.glob(bundle.files[0].path)).unlink()
+    assert carried.of_cluster(nodes) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("part", [0.5, 0.9])

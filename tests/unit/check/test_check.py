@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +26,9 @@ PROBE = (
     "glibc=2.36\ncores=4\nmemory_kb=8192000\nfree_kb=50000000\nfree_kb=50000000\nsystemd=1\n"
     "time_service=systemd-timesyncd.service\n"
 )
+
+
+FOLDER = Path("/nonexistent/ward")
 
 
 def told(found):
@@ -150,7 +155,9 @@ class FakeNodes:
     def __init__(self, **answers):
         hosts = {n: Host(n, f"10.0.0.{i}") for i, n in enumerate(answers, 1)}
         first = next(iter(hosts.values()))
-        self.cluster = Cluster("ward", None, None, hosts, first, list(hosts.values()))
+        self.cluster = Cluster(
+            "ward", FOLDER, FOLDER / "hosts.yml", hosts, first, list(hosts.values())
+        )
         self.answers = answers
 
     def __enter__(self):
@@ -271,6 +278,20 @@ def test_no_room_here(preflight):
     assert told(report.findings) == "not enough space for the bundle\n    mend: free some"
 
 
+def test_what_a_carried_bundle_is_for_is_what_is_looked_at(preflight, monkeypatch):
+    def room(_target):
+        raise AssertionError("nothing is made here")
+
+    monkeypatch.setattr("mammoctl.bundle.resolve.require_room", room)
+    bundle = SimpleNamespace(key="k", target=Target("3.11", "x86_64", ("cpu", "gpu")), files=())
+    monkeypatch.setattr("mammoctl.bundle.carried.named", lambda text: {"site.tar": bundle}[text])
+    report = run.check(FakeNodes(n1=PROBE), given="site.tar")
+    assert (report.ok, report.target) == (True, bundle.target)
+    assert preflight.target["variants"] == ["cpu", "gpu"]
+    report = run.check(FakeNodes(n1=PROBE.replace("3.11", "3.13")), given="site.tar")
+    assert told(report.findings) == "n1: Python 3.13\n    mend: the bundle is for 3.11"
+
+
 def test_the_command(preflight, monkeypatch):
     def call(nodes, *arguments):
         monkeypatch.setattr("mammoctl.inventory.load", lambda _selector: nodes.cluster)
@@ -287,3 +308,20 @@ def test_the_command(preflight, monkeypatch):
     done = call(FakeNodes(n1=ConnectionFailed("n1 is down")), "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["findings"][0]["seen"] == "n1 is down"
+
+
+def test_secrets_that_others_can_read_are_found_before_anything_is_changed(
+    preflight, monkeypatch, tmp_path
+):
+    nodes = FakeNodes(n1=PROBE)
+    nodes.cluster = replace(nodes.cluster, path=tmp_path)
+    monkeypatch.setattr("mammoctl.inventory.load", lambda _selector: nodes.cluster)
+    monkeypatch.setattr("mammoctl.ssh.Nodes", lambda _cluster: nodes)
+    (tmp_path / "secrets").mkdir(mode=0o700)
+    secret = tmp_path / "secrets" / "spark_auth_secret"
+    secret.write_text("s")
+    secret.chmod(0o644)
+    done = CliRunner().invoke(app, ["check"])
+    assert done.exit_code == 1
+    assert f"{secret} has mode 0644: 0600 at most" in done.stdout
+    assert f"mend: chmod 0600 {secret}" in done.stdout

@@ -37,11 +37,14 @@ def ward(tmp_path, monkeypatch):
     )
     there = SimpleNamespace(
         ran=[], locked=[], changes=CHANGES, fails=None, at="spark", work=[], terminal=False,
+        installed=True,
         cluster=cluster,
     )  # fmt: skip
 
     def prepare(_cluster, _extra, _given, *, progress):
-        facts = {name: SimpleNamespace(release="debian12") for name in hosts}
+        facts = {
+            name: SimpleNamespace(release="debian12", installed=there.installed) for name in hosts
+        }
         return provision.Prepared(
             facts, "target", SimpleNamespace(path="/b.json", key="k" * 16), 1.5
         )
@@ -135,6 +138,26 @@ def test_work_that_a_restart_endangers_is_named(ward):
     assert "train-2" not in ward.call().stderr
 
 
+@pytest.mark.parametrize("words", [[], ["--yes"], ["--json"]])
+def test_work_is_named_where_nobody_is_asked_too(ward, words):
+    ward.work = ["job train-2"]
+    told = "warning: job train-2: may fail where services restart"
+    assert told in ward.call(*words).stderr
+    assert checks(ward) == [False]
+    ward.installed = False
+    assert told not in ward.call(*words).stderr
+
+
+def test_secrets_that_others_can_read_are_told_before_anything_is_changed(ward):
+    secret = ward.cluster.path / "secrets" / "spark_auth_secret"
+    secret.parent.mkdir(mode=0o700)
+    secret.write_text("s")
+    secret.chmod(0o644)
+    for words in (["--yes"], ["--check"]):
+        done = ward.call(*words)
+        assert f"{secret} has mode 0644: 0600 at most. Mend: chmod 0600 {secret}" in done.stderr
+
+
 def test_check_holds_no_lock(ward):
     done = ward.call("--check", "--json")
     assert json.loads(done.stdout)["check"] is True
@@ -164,6 +187,23 @@ def test_a_run_that_was_broken_off_goes_on_where_it_stopped(ward, error):
     assert options["extra_args"] == ["x=1"]
     assert "finished before, and nothing has changed since: common, java, ssh" in done.stderr
     assert isinstance(ward.call("--resume").exception, UsageError)
+
+
+def test_a_secret_of_e_is_not_written_down_and_asked_for_again(ward):
+    given = ["-e", "x=1", "-e", "spark_auth_password=hunter22"]
+    ward.fails = PlaybookFailed("failed")
+    ward.call(*given)
+    (record,) = (ward.cluster.path / "log").glob("unfinished-*.json")
+    assert "hunter22" not in record.read_text()
+    ward.fails = None
+    refused = ward.call("--resume")
+    assert isinstance(refused.exception, UsageError)
+    assert "give all -e of that run again" in refused.exception.hint
+    assert ward.ran == []
+    done = ward.call("--resume", *given)
+    assert ward.ran[0]["extra_args"] == ["x=1", "spark_auth_password=hunter22"]
+    assert "finished before" in done.stderr
+    assert not record.exists()
 
 
 def test_a_resumed_run_that_fails_earlier_in_a_role_is_resumed_again(ward):

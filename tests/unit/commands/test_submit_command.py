@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from mammoctl import cluster, inventory, ssh
 from mammoctl.cli import app
-from mammoctl.errors import Interrupted, MammoctlError
+from mammoctl.errors import ConnectionFailed, Interrupted, MammoctlError
 from mammoctl.jobs import launch, notify, submit, watch
 from mammoctl.jobs.script import ScriptJob
 from mammoctl.jobs.spec import JobSpec
@@ -110,6 +110,34 @@ def test_options_of_the_other_kind_are_refused(started: list[Any]) -> None:
     assert "submit count.py -- ..." in error.hint
     assert "--py-files, --class" in refused("--py-files", "m.py", "--class", "A").message
     assert started == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["submit", "counts.py"], "the program: there is no counts.py"),
+        (["submit", "--properties-file", "/none"], "cannot read --properties-file /none"),
+        (["submit", "count.py", "--properties-file", "/none"], "cannot read --properties-file"),
+        (["submit", "count.py", "--files", "/none"], "--files: there is no /none"),
+        (["submit", "--weights", "/none"], "--weights: there is no /none"),
+        (["submit", "--name", "A"], "a job cannot be called 'A'"),
+        (["submit", "--conf", "x"], "--conf x: no value"),
+        (["explore", "--weights", "/none"], "--weights: there is no /none"),
+        (["predict", "--model", "/none"], "there is no model /none"),
+        (["predict", "--watch"], "--watch needs a folder"),
+    ],
+)
+def test_what_is_wrong_here_is_told_although_the_cluster_is_down(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    def down(_nodes: Any) -> Any:
+        raise ConnectionFailed("n1 does not answer")
+
+    monkeypatch.setattr(cluster, "read", down)
+    error = CliRunner().invoke(app, words).exception
+    assert isinstance(error, MammoctlError)
+    assert error.exit_code == 2
+    assert error.message.startswith(message)
 
 
 def test_who_is_told(started: list[Any]) -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ from pictures import PLANTED, jpeg
 from PIL import Image
 
 from mammoctl.cluster import ClusterFile
-from mammoctl.data import deid
+from mammoctl.data import claim, deid
 from mammoctl.data import push as pushing
 from mammoctl.data import storage as storage_of
 from mammoctl.data.push import Pushed, list_data, push
@@ -63,21 +63,14 @@ class Local:
     ) -> Result:
         return self.run(host, line, input=b"".join(source), check=check)
 
-    def follow(self, _host: Any, argv: list[str], *, sudo: bool) -> Iterator[str]:
-        """Run a command, line by line, until it ends or nobody reads any more."""
+    def secret(self, _host: Any, _sudo: bool) -> bytes:
+        """Return no password."""
+        return b""
+
+    def openssh(self, _host: Any, argv: list[str], sudo: bool, _options: list[str]) -> list[str]:
+        """Return what would be run on the master."""
         assert sudo
-        argv = [word.replace("/run/", f"{self.cluster.path}/") for word in argv]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            try:
-                for line in process.stdout:
-                    yield line.rstrip("\n")
-                if process.wait():
-                    raise RemoteError("failed", details=process.stderr.read().splitlines())
-            finally:
-                process.kill()
+        return argv
 
     def put(self, host: str, source: bytes, target: str, *, sudo: Any, mode: int) -> None:
         Path(target).write_bytes(source)
@@ -87,6 +80,7 @@ class Local:
 @pytest.fixture
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
     monkeypatch.setattr(pushing, "IDS_ROOT", str(tmp_path / "datasets"))
+    monkeypatch.setattr(claim, "FOLDER", str(tmp_path))
     (tmp_path / "storage" / "data").mkdir(parents=True)
     return Local(tmp_path)
 
@@ -332,7 +326,7 @@ def test_two_pushes_of_one_name_at_once(
             refused.append(caught.value)
 
     bring(nodes, deployment, folder, advance=second)
-    assert "the data set set is being changed, held by " in refused[0].message
+    assert "the data set set is being changed by " in refused[0].message
     assert "@" in refused[0].message
     # the lock ended with the push
     assert not bring(nodes, deployment, folder).changed

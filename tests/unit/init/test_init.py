@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -268,3 +269,12 @@ def test_the_words_yes_and_no_stay_words():
     for text in ("no", "yes", "on", "null", "1e3", "0x1f"):
         assert yaml.safe_load(f"x: {write.scalar(text)}") == {"x": text}
     assert json.loads(write.scalar("no")) == "no"
+
+
+def test_nobody_else_can_change_it_under_any_umask(tmp_path):
+    before = os.umask(0o002)
+    try:
+        write.write(tmp_path / "inventory" / "ward", {"known_hosts": "n1 ssh-ed25519 QQ==\n"})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "inventory" / "ward" / "known_hosts").stat().st_mode & 0o777 == 0o644

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from mammoctl import cluster as clusters
 from mammoctl import inventory, lock, provision
+from mammoctl.bundle import carried
 from mammoctl.cli import app
 from mammoctl.commands import provision as command
-from mammoctl.errors import RemoteError, UsageError
+from mammoctl.errors import BundleError, PlaybookFailed, RemoteError, UsageError
 from mammoctl.init import keys
 from mammoctl.init.keys import HostKey
 from mammoctl.node import join, leave
@@ -52,7 +53,8 @@ def ward(tmp_path, monkeypatch):
     (folder / "hosts.yml").chmod(0o640)
     (folder / "known_hosts").touch()
     monkeypatch.chdir(tmp_path)
-    there = SimpleNamespace(file=folder / "hosts.yml", did=[], fails=None)
+    monkeypatch.setenv("MAMMOCTL_CACHE_DIR", str(tmp_path / "cache"))
+    there = SimpleNamespace(file=folder / "hosts.yml", did=[], fails=None, prepared=[])
 
     class Nodes:
         def __init__(self, cluster):
@@ -90,6 +92,10 @@ def ward(tmp_path, monkeypatch):
         there.did.append(f"provisioned {' '.join(cluster.hosts)}")
         return SimpleNamespace(as_json=dict)
 
+    def prepare(cluster, _extra, given, *, progress):
+        there.prepared.append((list(cluster.hosts), given))
+        assert there.did == []
+
     monkeypatch.setattr("mammoctl.ssh.Nodes", Nodes)
     monkeypatch.setattr("mammoctl.ssh.require_all", lambda said: said)
     monkeypatch.setattr("mammoctl.init.look.parse", lambda _: machine)
@@ -103,7 +109,7 @@ def ward(tmp_path, monkeypatch):
     monkeypatch.setattr(leave, "let_spark_go", lambda *_: there.did.append("let go") or "")
     monkeypatch.setattr(leave, "copy_blocks", copy_blocks)
     monkeypatch.setattr(leave, "keep_all", lambda _: there.did.append("kept"))
-    monkeypatch.setattr(provision, "prepare", lambda *_a, **_k: None)
+    monkeypatch.setattr(provision, "prepare", prepare)
     monkeypatch.setattr(provision, "apply", apply)
     monkeypatch.setattr(keys, "fetch", lambda drafts, _: [
         HostKey(draft.name, draft.address, "ssh-ed25519", "QUFBQQ==") for draft in drafts
@@ -117,7 +123,7 @@ def test_a_node_leaves_step_by_step(ward):
     done = ward.call("remove", "n2", "--yes")
     assert done.exit_code == 0, done.output
     disabled = ["systemctl", "disable", "--now", "spark-worker.service", "hdfs-datanode.service"]
-    assert ward.did == ["let go", "copied n2", ("n2", disabled), "provisioned n1 n3", "kept"]
+    assert ward.did == ["let go", "copied n2", ("n2", disabled), "kept", "provisioned n1 n3"]
     text = ward.file.read_text()
     assert "n2" not in text
     assert "the old one" not in text
@@ -132,6 +138,56 @@ def test_what_is_not_drained_stays_in_the_inventory(ward):
     assert done.exception is ward.fails
     assert ward.file.read_text() == HOSTS
     assert ward.did == ["let go"]
+
+
+def test_what_the_others_need_is_had_before_the_node_is_touched(ward, monkeypatch):
+    def prepare(*_a, **_k):
+        raise BundleError("cannot reach the index")
+
+    monkeypatch.setattr(provision, "prepare", prepare)
+    done = ward.call("remove", "n2", "--yes")
+    assert isinstance(done.exception, BundleError)
+    assert ward.did == []
+    assert ward.file.read_text() == HOSTS
+
+
+def test_a_bundle_that_was_carried_here_is_taken_for_both(ward, monkeypatch):
+    monkeypatch.setattr(carried, "of_cluster", lambda _: "abcd")
+    assert ward.call("remove", "n2", "--yes").exit_code == 0
+    assert ward.prepared == [(["n1", "n3"], "abcd")]
+    assert ward.call("add", "n4=10.0.0.4", "--accept-new-host-keys", "--yes").exit_code == 0
+    assert ward.did[-2]["bundle"] == "abcd"
+
+
+def test_a_bundle_that_is_named_is_taken(ward, monkeypatch):
+    monkeypatch.setattr(carried, "named", lambda text: text)
+    assert ward.call("remove", "n2", "--yes", "--bundle", "site.tar").exit_code == 0
+    assert ward.prepared == [(["n1", "n3"], "site.tar")]
+    ward.call("add", "n4=10.0.0.4", "--accept-new-host-keys", "--bundle", "site.tar")
+    assert ward.did[-2]["bundle"] == "site.tar"
+
+
+def test_no_such_bundle_is_told_before_the_inventory_is_edited(ward):
+    done = ward.call("add", "n4=10.0.0.4", "--accept-new-host-keys", "--bundle", "./none.tar")
+    assert isinstance(done.exception, UsageError)
+    assert ward.file.read_text() == HOSTS
+
+
+def test_it_goes_on_where_the_others_have_not_forgotten_the_node_yet(ward, monkeypatch):
+    works = provision.apply
+
+    def fails(*_a, **_k):
+        raise PlaybookFailed("failed")
+
+    monkeypatch.setattr(provision, "apply", fails)
+    assert isinstance(ward.call("remove", "n2", "--yes").exception, PlaybookFailed)
+    assert "n2" not in ward.file.read_text()
+    assert ward.did[-1] == "kept"  # HDFS would go on keeping its address out
+    ward.did.clear()
+    monkeypatch.setattr(provision, "apply", works)
+    assert isinstance(ward.call("remove", "n2").exception, UsageError)  # asks, too
+    assert ward.call("remove", "n2", "--yes").exit_code == 0
+    assert ward.did == ["kept", "provisioned n1 n3"]
 
 
 def test_ctrl_c_says_how_to_go_on(ward):
@@ -168,7 +224,8 @@ def test_a_node_joins(ward):
     assert list(document["children"]["spark_workers"]["hosts"]) == ["n1", "n2", "n3", "n4"]
     assert "# Debian 13, 8 cores, 2.0 GiB\n    n4:" in ward.file.read_text()
     assert (ward.file.parent / "known_hosts").read_text() == "10.0.0.4 ssh-ed25519 QUFBQQ==\n"
-    assert ward.did == [{"inventory": None, "yes": True, "as_json": False}, "kept"]
+    expected = {"inventory": None, "bundle": None, "yes": True, "as_json": False}
+    assert ward.did == [expected, "kept"]
 
 
 def test_a_node_joins_the_inventory_alone(ward):

@@ -145,6 +145,9 @@ def test_nodes_that_do_not_answer_are_left_and_gone_on_with(
     listed = mammoctl("list")
     assert "not asked: ward4" in listed.stderr
     assert listed.exit_code == 1
+    monkeypatch.setattr(inventories, "load", lambda _=None: replace(more, hosts={"ward4": lost}))
+    assert mammoctl("list").stdout == ""  # that nobody was let in is not known
+    monkeypatch.setattr(inventories, "load", lambda _=None: more)
     done = mammoctl("revoke", "maria", "--yes", "--json", error=NotEverywhere)
     assert set(done.value["left"]) == {"ward4"}
     assert authorized(tmp_path) == FOREIGN

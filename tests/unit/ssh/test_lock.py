@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from mammoctl import lock
-from mammoctl.errors import ConnectionFailed, RemoteError, UsageError
+from mammoctl.data import claim
+from mammoctl.errors import ConnectionFailed, DataError, RemoteError, UsageError
 from mammoctl.ssh import Nodes
 
 pytestmark = pytest.mark.programs
+RECORD = '{"who": "a@b", "command": "c", "since": 1}'
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +93,7 @@ def test_silence_ends_it(nodes, monkeypatch):
     """A laptop that is closed says nothing any more, and its connection stays open."""
     monkeypatch.setattr(lock, "SILENCE_S", 1)
     monkeypatch.setattr(lock, "_SIGN_S", 3600)
-    keeper = lock._Keeper(nodes, '{"who": "a@b", "command": "c", "since": 1}', Path("/dev/null"))
+    keeper = lock._Keeper(nodes, lock.FILE, RECORD, Path("/dev/null"))
     assert keeper.take() is None
     assert lock.holder(nodes).who == "a@b"
     until(lambda: lock.holder(nodes) is None)
@@ -112,6 +114,61 @@ def test_a_lost_lock_is_taken_again(nodes, monkeypatch):
         first = lock.holder(nodes).pid
         os.kill(first, signal.SIGKILL)  # as a restart of the master does
         until(lambda: (now := lock.holder(nodes)) is not None and now.pid != first)
+
+
+def other_takes_it(nodes, first):
+    """Let a laptop sleep: its lock ends in silence, and another operator takes it."""
+    os.kill(first, signal.SIGKILL)
+    keeper = lock._Keeper(nodes, lock.FILE, RECORD, Path("/dev/null"))
+    until(lambda: keeper.take() is None)
+    return keeper
+
+
+def test_a_lock_that_somebody_else_took_ends_what_it_protects(nodes, ward, monkeypatch, capsys):
+    monkeypatch.setattr(lock, "_SIGN_S", 1)
+    with (
+        Nodes(ward) as theirs,
+        pytest.raises(lock.Locked) as caught,
+        lock.held(nodes, "provision"),
+    ):
+        other = other_takes_it(theirs, lock.holder(nodes).pid)
+        time.sleep(30)
+        pytest.fail("went on beside the other")
+    assert caught.value.message.startswith("the lock was lost, and a@b (c, since ")
+    assert "ending this command" in capsys.readouterr().err
+    assert lock.holder(nodes).who == "a@b"
+    other.release()
+
+
+def test_after_a_sleep_the_lock_is_taken_anew(nodes, monkeypatch):
+    """Its connection may seem alive for long although the other end let go."""
+    monkeypatch.setattr(lock, "_SIGN_S", 0.2)
+    with lock.held(nodes, "upgrade"):
+        first = lock.holder(nodes).pid
+        now = time.time
+        monkeypatch.setattr(lock.time, "time", lambda: now() + 3600)
+        until(lambda: (seen := lock.holder(nodes)) is not None and seen.pid != first)
+
+
+def test_a_data_set_is_claimed_by_one_and_free_after_a_minute_of_silence(
+    nodes, ward, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(claim, "FOLDER", str(tmp_path))
+    with Nodes(ward) as other:
+        with claim.claimed(nodes, "a"):
+            with claim.claimed(other, "b"):
+                pass
+            with (
+                pytest.raises(DataError, match="the data set a is being changed by "),
+                claim.claimed(other, "a"),
+            ):
+                pytest.fail("both have it")
+        monkeypatch.setattr(lock, "SILENCE_S", 1)
+        monkeypatch.setattr(lock, "_SIGN_S", 3600)
+        with claim.claimed(nodes, "a"):  # a connection that is open and says nothing
+            time.sleep(2)
+            with claim.claimed(other, "a"):
+                pass
 
 
 def test_unlock_ends_it(nodes, command, monkeypatch):
