@@ -115,10 +115,9 @@ def main(operations: str) -> int:
     Args:
         operations: JSON, a list of lists: the name of a method of `Files`, and its words.
     """
-    user = os.environ.get("HADOOP_USER_NAME") or pwd.getpwuid(os.getuid()).pw_name
     answers: list[Any] = []
     try:
-        files = Files(settings(), user)
+        files = Files(settings(), pwd.getpwuid(os.getuid()).pw_name)
         for name, *words in json.loads(operations):
             answers.append(getattr(files, name)(*words))
     except (Refused, OSError) as error:
