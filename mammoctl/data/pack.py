@@ -326,7 +326,8 @@ def _records(
         result.from_header += record.from_header
         if patient == image_id:
             result.without_patient += 1
-            if image.label:
+            # of the others, the look at the folder has told already
+            if image.label and has_dicom_name(image.path):
                 warnings[NO_PATIENT] += 1
         warnings.update(cleaned.warnings)
         if cleaned.reject:
