@@ -86,10 +86,11 @@ def renderer():
         environment = jinja2.Environment(  # noqa: S701  no HTML here
             loader=jinja2.FileSystemLoader(ROLES / role / "templates"),
             trim_blocks=True,
-            keep_trailing_newline=True,
             undefined=jinja2.StrictUndefined,
         )
         environment.tests["match"] = lambda value, pattern: bool(re.match(pattern, value))
-        return environment.get_template(name).render({**context, **other})
+        # As Ansible does it: the file's last line break is put back, an included file's is not.
+        text = environment.get_template(name).render({**context, **other})
+        return text if text.endswith("\n") else text + "\n"
 
     return render

@@ -135,3 +135,13 @@ def test_the_command_of_hdfs_is_a_shell_script(render, tmp_path):
     done = subprocess.run(["sh", path, "bogus"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: hdfs dfs|")
+
+
+@pytest.mark.parametrize("unit", ["worker", "history"])
+def test_storage_without_hdfs_can_be_written(render, unit):
+    options = {"_hdfs_used": False, "_spark_local_storage": "/srv/mammoctl"}
+    text = render("spark", f"spark-{unit}.service.j2", **options)
+    lines = text.splitlines()
+    assert "ReadWritePaths=/srv/mammoctl" in lines
+    assert "ReadWritePaths=/var/lib/spark" in lines
+    assert all(line.count("=") == 0 or "Paths" not in line.partition("=")[2] for line in lines)
