@@ -5,14 +5,14 @@ from infra_support import expect, setting
 from probes import live_datanodes, read_namenode
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _hdfs_only(master):
     if master.record["storage"]["kind"] != "hdfs":
         pytest.skip(f"the cluster's storage is {master.record['storage']['kind']}, not HDFS")
 
 
 @pytest.fixture(scope="session")
-def namenode(master):
+def namenode(master, _hdfs_only):
     return read_namenode(master)
 
 
