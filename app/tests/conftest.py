@@ -2,13 +2,10 @@
 
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from packing import pack, rows
-
-APP = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -16,8 +13,6 @@ def local_spark():
     """Make Spark run here, on two cores, with this Python."""
     pytest.importorskip("pyspark")
     os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[2] pyspark-shell"
-    # Workers import the application as its own process does; on a cluster it is shipped.
-    os.environ["PYTHONPATH"] = str(APP)
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
 

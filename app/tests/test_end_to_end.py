@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -15,16 +14,9 @@ from packing import encode, pack, phantom, row, rows
 
 pytest.importorskip("pyspark")
 pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("local_spark")]
 
 APP = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def spark_environment():
-    os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[2] pyspark-shell"
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
 
 
 def train(data, output, cache, *extra):
@@ -54,7 +46,7 @@ BAD = [
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
+def first(local_spark, tmp_path_factory):
     """The first run on a data set with three bad images."""
     folder = tmp_path_factory.mktemp("app")
     data = pack(folder / "data", rows() + BAD)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mammotrain.cache import FeatureKey, missing_of, read_features
+from mammotrain.events import Progress
 from mammotrain.features import ARROW, first_pixels, sample_pixels
 from mammotrain.storage import Storage
 from packing import pack, row, rows
@@ -18,11 +19,11 @@ KEY = FeatureKey("vgg16", "avg", 32, "a" * 64, 1)
 
 @pytest.fixture(scope="module")
 def spark(local_spark):
-    from pyspark.sql import SparkSession
+    from mammotrain.session import start, stop
 
-    session = SparkSession.builder.config("spark.ui.enabled", "false").getOrCreate()
+    session = start(Progress())
     yield session
-    session.stop()
+    stop(session)
 
 
 def test_a_file_is_there_at_any_moment_of_its_replacement(spark, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mammoctl import console, pasted
+from mammoctl import console, pasted, runlog
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -18,7 +18,8 @@ def _own_logs(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def loud() -> Iterator[None]:
-    """How much is said, and the cluster in hints, are a command's own, not the next test's."""
+    """What is said, how much, and the cluster in hints are a command's own, not the next test's."""
     yield
     console.set_volume(quiet=False, verbose=False)
     pasted.remember(None)
+    runlog.begin("")
