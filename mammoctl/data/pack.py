@@ -1,22 +1,19 @@
-"""Pack images into a few large Parquet files, reading each image once and with bounded memory."""
+"""Pack images into a few large Parquet files, with bounded memory."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from mammoctl.data import deid, ids
-from mammoctl.data.about import NAMES, travelling
-from mammoctl.data.deid import Cleaned
-from mammoctl.data.deid.dicom import patient_of
-from mammoctl.data.formats import HEAD_BYTES, has_dicom_name, sniff
+from mammoctl.data import ids
+from mammoctl.data.about import NAMES
+from mammoctl.data.formats import has_dicom_name
 from mammoctl.data.model import LABELS, Image
+from mammoctl.data.records import Record, prepared
 from mammoctl.data.scan import first_few
 from mammoctl.errors import DataError
 
@@ -30,9 +27,6 @@ ROW_GROUP_ROWS = 16
 ROW_GROUP_BYTES = 64 * 1024**2
 
 NO_PATIENT = "nobody says whose they are: each counts as a patient of its own"
-
-_THREADS = min(4, os.cpu_count() or 1)
-"""Images that are read and cleaned at the same time; nearly all of it is done outside Python."""
 
 
 class Sink(Protocol):
@@ -83,24 +77,6 @@ class Packed:
     rejects: dict[str, int] = field(default_factory=dict)
     from_header: int = 0
     without_patient: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One row of the packed data set, and whether its patient is known from the file's header."""
-
-    image_id: str
-    patient_id: str
-    label: str
-    format: str
-    sha256: str
-    cleaned: Cleaned
-    from_header: bool = False
-
-    @property
-    def content(self) -> bytes:
-        """The file as it travels."""
-        return self.cleaned.content
 
 
 def schema() -> pa.Schema:
@@ -309,7 +285,7 @@ def _records(
     warnings: Counter[str] = Counter()
     rejects: Counter[str] = Counter()
     lines: list[str] = []
-    for image, size, record in _prepared(images, key, keep_identifiers):
+    for image, size, record in prepared(images, key, keep_identifiers):
         advance(size)
         image_id, patient, cleaned = record.image_id, record.patient_id, record.cleaned
         result.rows.append((image_id, image.name, image.label, image.patient, patient))
@@ -355,54 +331,6 @@ def _records(
     result.content = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
-def _prepared(
-    images: Iterable[Image], key: bytes, keep_identifiers: bool
-) -> Iterator[tuple[Image, int, Record]]:
-    """Yield each image with its size in bytes and its row, in order; a few are made ahead."""
-    ahead: deque[tuple[Image, Future[tuple[int, Record]]]] = deque()
-
-    def oldest() -> tuple[Image, int, Record]:
-        image, future = ahead.popleft()
-        return image, *future.result()
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        try:
-            for image in images:
-                ahead.append((image, pool.submit(_prepare, image, key, keep_identifiers)))
-                if len(ahead) > _THREADS:
-                    yield oldest()
-            while ahead:
-                yield oldest()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _prepare(image: Image, key: bytes, keep_identifiers: bool) -> tuple[int, Record]:
-    """Read an image; return its size in bytes and the row in which it travels."""
-    content = _read(image)
-    image_id = ids.image_id(key, content)
-    kind = sniff(content[:HEAD_BYTES])
-    name = image.patient
-    if not name and (kind == "dicom" or (kind == "unknown" and has_dicom_name(image.path))):
-        name = patient_of(content)
-    # without a patient, each image is one: its own id is as good a pseudonym as any
-    patient = ids.patient_pseudonym(key, name) if name else image_id
-    cleaned = _cleaned(image, content, key, patient, keep_identifiers)
-    digest = hashlib.sha256(cleaned.content).hexdigest()
-    told = bool(name) and not image.patient
-    return len(content), Record(image_id, patient, image.label, kind, digest, cleaned, told)
-
-
-def _cleaned(
-    image: Image, content: bytes, key: bytes, patient: str, keep_identifiers: bool
-) -> Cleaned:
-    """Return an image as it travels; its manifest counts more than its header."""
-    if keep_identifiers:
-        return Cleaned(content, travelling(image.about, key))
-    cleaned = deid.clean(content, key=key, patient=patient, dicom_name=has_dicom_name(image.path))
-    return replace(cleaned, about=travelling(image.about.over(cleaned.about), key))
-
-
 def _check_usable(needed: Sequence[str], usable: Counter[str], rejects: Counter[str]) -> None:
     """Refuse a data set of which nothing meaningful would be left."""
     missing = [label for label in needed if not usable[label]]
@@ -414,13 +342,3 @@ def _check_usable(needed: Sequence[str], usable: Counter[str], rejects: Counter[
         hint="look at the files: none of these could be read",
         details=[f"{count} images: {reason}" for reason, count in rejects.most_common()],
     )
-
-
-def _read(image: Image) -> bytes:
-    try:
-        return image.path.read_bytes()
-    except OSError as exc:
-        raise DataError(
-            f"cannot read {image.name}: {exc.strerror or exc}",
-            hint="check the file, or leave such files out with --skip-bad",
-        ) from exc

@@ -128,8 +128,7 @@ class Storage:
 
     def sum_line(self, uri: str) -> str:
         """Return a line of sh that prints a file's sha256; of one that is unreadable, another."""
-        read = f"{HDFS} dfs -cat" if self.hdfs else "cat --"
-        return f"{{ {read} {self.path(uri)} 2>/dev/null || echo; }} | sha256sum"
+        return f"{{ {self._read_line(uri)} 2>/dev/null || echo; }} | sha256sum"
 
     def receive_line(self, uri: str) -> str:
         """Return a line of sh that writes its input to a new file and prints the input's sha256."""
@@ -144,8 +143,16 @@ class Storage:
         self.run(f"{verb} {self.path(source)} {self.path(target)}")
 
     def sha256(self, uri: str) -> str:
-        """Read a file back and return its checksum."""
-        return self.run(self.sum_line(uri)).stdout.split()[0]
+        """Read a file back and return its checksum.
+
+        Raises:
+            RemoteError: it cannot be read.
+        """
+        line = shlex.quote(f"{self._read_line(uri)} | sha256sum")
+        return self.run(f"bash -o pipefail -c {line}").stdout.split()[0]
+
+    def _read_line(self, uri: str) -> str:
+        return f"{HDFS} dfs -cat {self.path(uri)}" if self.hdfs else f"cat -- {self.path(uri)}"
 
     def send(self, uri: str) -> Sending:
         """Begin to stream a new file to the storage.

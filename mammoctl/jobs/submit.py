@@ -6,13 +6,14 @@ import difflib
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mammoctl import __version__, console
 from mammoctl.data.storage import Storage
-from mammoctl.errors import RemoteError, UsageError
+from mammoctl.errors import MammoctlError, RemoteError, UsageError
 from mammoctl.jobs import cargo
 from mammoctl.jobs.account import account, scratch
 from mammoctl.jobs.job import new_id
@@ -156,14 +157,18 @@ def bring_file(storage: Storage, path: Path, sha256: str, name: str, what: str) 
     console.step(f"bringing {what} to the cluster ({path.stat().st_size / 1e6:.0f} MB)")
     temporary = f"{storage.paths.weights}/.tmp-{sha256[:16]}-{time.time_ns():x}"
     storage.change(("mkdir", temporary))
-    with path.open("rb") as stream:
-        arrived = storage.send_all(f"{temporary}/{name}", stream)
-    if arrived != sha256:
-        storage.change(("remove", temporary))
-        raise RemoteError(
-            f"{what} arrived damaged on the cluster", hint="run the same command again"
-        )
-    storage.change(("move", temporary, folder))
+    try:
+        with path.open("rb") as stream:
+            arrived = storage.send_all(f"{temporary}/{name}", stream)
+        if arrived != sha256:
+            raise RemoteError(
+                f"{what} arrived damaged on the cluster", hint="run the same command again"
+            )
+        storage.change(("move", temporary, folder))
+    except BaseException:
+        with suppress(MammoctlError):  # what failed before counts
+            storage.change(("remove", temporary))
+        raise
     return Weights(f"{folder}/{name}", sha256, path.name)
 
 

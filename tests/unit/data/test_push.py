@@ -8,101 +8,24 @@ import io
 import json
 import os
 import re
-import subprocess
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from masters import Local
 from pictures import PLANTED, jpeg
 from PIL import Image
 
 from mammoctl.cluster import ClusterFile
-from mammoctl.data import claim, deid
+from mammoctl.data import deid
 from mammoctl.data import push as pushing
-from mammoctl.data import storage as storage_of
 from mammoctl.data.push import Pushed, list_data, push
 from mammoctl.data.scan import scan_folder
 from mammoctl.data.storage import Storage
 from mammoctl.errors import DataError, RemoteError
-from mammoctl.ssh import Result
-
-
-class Local:
-    """Runs on this machine what `Nodes` would run on the master."""
-
-    def __init__(self, folder: Path) -> None:
-        self.cluster = SimpleNamespace(
-            name="here", vars={}, path=folder, master=SimpleNamespace(name="master")
-        )
-        self.lines: list[str] = []
-
-    def run(
-        self,
-        host: str,
-        command: str | list[str],
-        *,
-        sudo: Any = False,
-        input: bytes | None = None,
-        check: bool = True,
-    ) -> Result:
-        argv = ["sh", "-c", command] if isinstance(command, str) else command
-        self.lines.append(command if isinstance(command, str) else " ".join(command))
-        done = subprocess.run(argv, input=input or b"", capture_output=True, check=False)
-        out, err = done.stdout.decode(), done.stderr.decode()
-        if check and done.returncode:
-            raise RemoteError(err)
-        return Result(host, str(command), out, err, done.returncode)
-
-    def stream(
-        self, host: str, line: str, source: Iterable[bytes], *, sudo: Any, check: bool
-    ) -> Result:
-        return self.run(host, line, input=b"".join(source), check=check)
-
-    def secret(self, _host: Any, _sudo: bool) -> bytes:
-        """Return no password."""
-        return b""
-
-    def openssh(self, _host: Any, argv: list[str], sudo: bool, _options: list[str]) -> list[str]:
-        """Return what would be run on the master."""
-        assert sudo
-        return argv
-
-    def put(self, host: str, source: bytes, target: str, *, sudo: Any, mode: int) -> None:
-        Path(target).write_bytes(source)
-        Path(target).chmod(mode)
-
-
-@pytest.fixture
-def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
-    monkeypatch.setattr(pushing, "IDS_ROOT", str(tmp_path / "datasets"))
-    monkeypatch.setattr(claim, "FOLDER", str(tmp_path))
-    (tmp_path / "storage" / "data").mkdir(parents=True)
-    return Local(tmp_path)
-
-
-@pytest.fixture
-def deployment(tmp_path: Path) -> ClusterFile:
-    root = f"file://{tmp_path}/storage"
-    paths = {
-        name: f"{root}/{name}" for name in ("data", "features", "weights", "results", "events")
-    }
-    record = {
-        "schema": 1,
-        "cluster": "here",
-        "master": {"host": "master", "address": "127.0.0.1", "url": "spark://x:7077", "ui_port": 1},
-        "workers": {"master": {"address": "127.0.0.1", "cores": 2, "memory_mb": 1024}},
-        "storage": {"kind": "local", "uri": root},
-        "paths": paths,
-        **dict.fromkeys(("python", "python_version", "spark_home", "spark_version"), "x"),
-        **dict.fromkeys(("java_home", "bundle"), "x"),
-        "executor": {"cores": 2, "memory_mb": 512},
-    }
-    return ClusterFile.model_validate(record)
 
 
 @pytest.fixture
@@ -118,11 +41,6 @@ def folder(tmp_path: Path) -> Path:
 
 def shown(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)))
-
-
-def on_hdfs(deployment: ClusterFile) -> ClusterFile:
-    storage = deployment.storage.model_copy(update={"kind": "hdfs"})
-    return deployment.model_copy(update={"storage": storage})
 
 
 def bring(nodes: Local, deployment: ClusterFile, folder: Path, **options: Any) -> Pushed:
@@ -363,90 +281,6 @@ def test_a_failing_storage_is_reported_not_waited_for(
     with pytest.raises(RemoteError, match="status 3") as caught:
         bring(nodes, deployment, folder)
     assert caught.value.details == ["disk on fire"]
-
-
-@pytest.mark.parametrize(
-    ("stderr", "message"),
-    [
-        ("put: Cannot create file. Name node is in safe mode.", "safe mode"),
-        ("mkdir: Call From lab1 failed on java.net.ConnectException", "does not answer"),
-        ("could only be written to 0 of the 1 minReplication nodes", "full"),
-    ],
-)
-def test_what_hdfs_says_is_translated(
-    nodes: Local, deployment: ClusterFile, stderr: str, message: str
-) -> None:
-    storage = Storage(nodes, on_hdfs(deployment))  # type: ignore[arg-type]
-    with pytest.raises(RemoteError, match=message):
-        storage.run(f"echo '{stderr}' >&2; exit 1")
-
-
-def test_a_storage_that_cannot_be_read_is_not_taken_for_an_empty_one(
-    nodes: Local, deployment: ClusterFile, folder: Path, tmp_path: Path
-) -> None:
-    assert list_data(nodes, deployment) == []  # type: ignore[arg-type]
-    (tmp_path / "storage" / "data").rmdir()
-    (tmp_path / "storage").rmdir()
-    assert list_data(nodes, deployment) == []  # type: ignore[arg-type]
-    (tmp_path / "storage").write_text("in the way")
-    with pytest.raises(RemoteError, match="ended with status") as caught:
-        list_data(nodes, deployment)  # type: ignore[arg-type]
-    assert "Not a directory" in caught.value.details[-1]
-    with pytest.raises(RemoteError, match="ended with status"):
-        bring(nodes, deployment, folder)
-
-
-def test_what_hdfs_receives_is_told_by_checksum_and_its_failure_by_status(
-    nodes: Local, deployment: ClusterFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hdfs = tmp_path / "hdfs"
-    monkeypatch.setattr(storage_of, "HDFS", str(hdfs))
-    storage = Storage(nodes, on_hdfs(deployment))  # type: ignore[arg-type]
-    kept = tmp_path / "kept"
-    hdfs.write_text(f'#!/bin/sh\necho chatter; [ "$4" = "a b" ] && cat > {kept}\n')
-    hdfs.chmod(0o755)
-    content = os.urandom(2_700_001)
-    assert storage.send_all("a b", io.BytesIO(content)) == hashlib.sha256(content).hexdigest()
-    assert kept.read_bytes() == content
-    with pytest.raises(RemoteError, match="status 1"):
-        storage.send_all("other", io.BytesIO(content))
-
-
-class Starting:
-    """A master whose HDFS takes data at the third time of asking."""
-
-    def __init__(self, since: str, why: str) -> None:
-        self.cluster = SimpleNamespace(vars={}, master=SimpleNamespace(name="n1"))
-        self.since, self.why, self.asked = since, why, 0
-
-    def run(self, _host: str, command: str, **_options: Any) -> Result:
-        if command.startswith("show="):
-            return Result("n1", "", self.since, "", 0)
-        self.asked += 1
-        good = self.asked == 3
-        return Result("n1", "", "[[]]" if good else "", "" if good else self.why, int(not good))
-
-
-@pytest.mark.parametrize(
-    "why",
-    [
-        "SafeModeException: Cannot create directory. Name node is in safe mode.",
-        "RetriableException: Namenode is in startup mode",
-        "<urlopen error [Errno 111] Connection refused>",
-        "no DataNode takes hdfs://n1:8020/x",
-    ],
-)
-def test_an_hdfs_that_has_just_been_started_is_waited_for(
-    deployment: ClusterFile, why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storage_of.time, "sleep", lambda _seconds: None)
-    young = Starting("1000\n@400\n@990\n", why)
-    assert Storage(young, on_hdfs(deployment)).names("hdfs://n1/x") == []  # type: ignore[arg-type]
-    for since in ("1000\n@400\n@500\n", "1000\n@400\n", ""):
-        old = Starting(since, why)
-        with pytest.raises(RemoteError):
-            Storage(old, on_hdfs(deployment)).names("hdfs://n1/x")  # type: ignore[arg-type]
-        assert old.asked == 1
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", ".hidden", "x" * 64, "a/b"])

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from mammoctl.errors import JobError, UsageError
+from mammoctl.errors import JobError, RemoteError, UsageError
 from mammoctl.jobs import predict
 from mammoctl.jobs.names import add_names
 from mammoctl.jobs.predict import Request, find_model
@@ -80,6 +80,27 @@ def test_a_model_here_travels_once_under_its_checksum(tmp_path: Path) -> None:
         assert found.uri == f"{ROOT}/weights/{sha256}/model.keras"
         assert list(storage.files) == [found.uri]
         assert storage.files[found.uri] == path.read_bytes()
+
+
+@pytest.mark.parametrize("mendable", [True, False])
+def test_a_model_that_arrives_damaged_is_told_and_not_kept(tmp_path: Path, mendable: bool) -> None:
+    path = model(tmp_path / "model.keras")
+
+    class Damaging(Storage):
+        def send_all(self, uri: str, stream: BinaryIO) -> str:
+            super().send_all(uri, stream)
+            return "0" * 64
+
+        def change(self, *steps: tuple[str, ...]) -> None:
+            if steps[0][0] == "remove":
+                if not mendable:
+                    raise RemoteError("the connection is gone")
+                self.files.clear()
+
+    storage: Any = Damaging()
+    with pytest.raises(RemoteError, match="arrived damaged"):
+        find_model(None, storage, str(path))  # type: ignore[arg-type]
+    assert (storage.files == {}) is mendable
 
 
 def test_what_is_no_model_is_told_before_anything_runs(tmp_path: Path) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from playing import Played, play
 from rendering import ROOT
 
 NAME, DATA = "hdfs-namenode", "hdfs-datanode"
@@ -36,12 +32,8 @@ ALL = (NAME, DATA, "spark-master", "spark-worker", "spark-history")
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Return host -> what Ansible makes of the roles' variables there."""
-    folder = tmp_path_factory.mktemp("plays")
-    inventory = folder / "inventory"
-    (inventory / "group_vars").mkdir(parents=True)
-    (inventory / "group_vars" / "all").symlink_to(ROOT / "playbooks" / "group_vars" / "all")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """What Ansible makes of the roles' variables."""
     paths = [MARKER, IMAGE, COMMAND, *map(unit, ALL)]
     described = {
         name: {
@@ -51,51 +43,30 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
         }
         for name, (_storage, there) in CASES.items()
     }
-    wanted = (
-        "{'spark': _spark_left, 'hdfs': _hdfs_left, 'over': _hdfs_over,"
-        " 'problems': ansible_facts['mammoctl_problems'] | default([])}"
-    )
-    play = {
-        "hosts": "all",
-        "gather_facts": False,
-        "connection": "local",
-        "vars": {
-            "ansible_python_interpreter": sys.executable,
-            "described": described,
-            "mammoctl_shared_path": "/mnt/ward",
-            "spark_history": True,
-        },
-        "tasks": [
+    return play(
+        tmp_path_factory.mktemp("plays"),
+        {name: {"mammoctl_storage": storage} for name, (storage, _there) in CASES.items()},
+        [
             {"set_fact": {"mammoctl": "{{ described[inventory_hostname] }}", "cacheable": True}},
-            {"import_role": {"name": "hdfs", "tasks_from": "preflight"}, "register": "said"},
+            {"import_role": {"name": "hdfs", "tasks_from": "preflight"}},
             # Their variables come along; nothing is done.
             {"import_tasks": str(ROOT / "playbooks/tasks/remove.yml"), "when": False},
-            {
-                "copy": {
-                    "content": f"{{{{ {wanted} | to_json }}}}",
-                    "dest": f"{folder}/{{{{ inventory_hostname }}}}.json",
-                }
-            },
         ],
-    }
-    hosts = {name: {"mammoctl_storage": storage} for name, (storage, _there) in CASES.items()}
-    groups = {
-        "spark_master": {"hosts": {"master": None}},
-        "spark_workers": {"hosts": dict.fromkeys(["worker", "once-master", "shared", "never"])},
-    }
-    (inventory / "hosts.yml").write_text(
-        yaml.safe_dump({"all": {"hosts": hosts, "children": groups}})
+        groups={
+            "spark_master": ["master"],
+            "spark_workers": ["worker", "once-master", "shared", "never"],
+        },
+        wanted={"spark": "_spark_left", "hdfs": "_hdfs_left", "over": "_hdfs_over"},
+        described=described,
+        mammoctl_shared_path="/mnt/ward",
+        spark_history=True,
     )
-    (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
-    program = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", inventory, "play.yml"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    read = {name: json.loads((folder / f"{name}.json").read_text()) for name in CASES}
-    return read | {"said": {"text": " ".join((done.stdout + done.stderr).split())}}
+
+
+@pytest.fixture(scope="module")
+def found(played: Played) -> dict[str, dict[str, Any]]:
+    """Return host -> what was found there."""
+    return played.found
 
 
 @pytest.mark.programs
@@ -126,8 +97,8 @@ def test_another_master_never_begins_with_an_empty_hdfs(found):
 
 
 @pytest.mark.programs
-def test_hdfs_that_goes_is_told_with_where_its_data_stays(found):
-    said = found["said"]["text"]
+def test_hdfs_that_goes_is_told_with_where_its_data_stays(played):
+    said = played.said
     assert "shared: HDFS is declared no more" in said
     assert "never: HDFS" not in said
     assert "/var/lib/hdfs/name and /var/lib/hdfs/data" in said

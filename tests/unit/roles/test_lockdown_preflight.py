@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
+from playing import play
 
 pytestmark = pytest.mark.programs
 
-ROOT = Path(__file__).resolve().parents[3]
 OPERATOR = "198.51.100.7"
 CASES = {
     "off": {"lockdown_enabled": False},
@@ -46,54 +41,28 @@ def has_route() -> bool:
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], str]:
     """Return host -> what was found, all lines in one text; and what Ansible printed."""
     folder = tmp_path_factory.mktemp("plays")
-    inventory = folder / "inventory"
-    (inventory / "group_vars").mkdir(parents=True)
-    (inventory / "group_vars" / "all").symlink_to(ROOT / "playbooks" / "group_vars" / "all")
-    hosts = {
-        name: {"lockdown_enabled": True, "mammoctl_outer_address": f"127.0.0.{number}", **other}
-        for number, (name, other) in enumerate(CASES.items(), 1)
-    }
-    play = {
-        "hosts": "all",
-        "gather_facts": False,
-        "connection": "local",
-        "vars": {
-            "ansible_python_interpreter": sys.executable,
-            "mammoctl_nodes": list(CASES),
-            "mammoctl_storage": "local",
-            "spark_ports": [{"port": "7077"}],
-        },
-        "tasks": [
-            {"import_role": {"name": "guard", "tasks_from": "preflight"}},
-            {"import_role": {"name": "lockdown", "tasks_from": "preflight"}},
-            {
-                "copy": {
-                    "content": "{{ ansible_facts['mammoctl_problems'] | default([]) | to_json }}",
-                    "dest": f"{folder}/{{{{ inventory_hostname }}}}.json",
-                }
-            },
-        ],
-    }
-    (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
     (folder / "bin").mkdir()
     (folder / "bin" / "nft").write_text(NFT)
     (folder / "bin" / "nft").chmod(0o755)
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "LC_ALL": "C.UTF-8",
-        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-        "SSH_CONNECTION": f"{OPERATOR} 50000 127.0.0.1 22",
-    }
-    program = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", inventory, "play.yml"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    found = {name: "\n".join(json.loads((folder / f"{name}.json").read_text())) for name in CASES}
-    return found, re.sub(r"\s+", " ", done.stdout + done.stderr)
+    played = play(
+        folder,
+        {
+            name: {"lockdown_enabled": True, "mammoctl_outer_address": f"127.0.0.{number}", **other}
+            for number, (name, other) in enumerate(CASES.items(), 1)
+        },
+        [
+            {"import_role": {"name": "guard", "tasks_from": "preflight"}},
+            {"import_role": {"name": "lockdown", "tasks_from": "preflight"}},
+        ],
+        environment={
+            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+            "SSH_CONNECTION": f"{OPERATOR} 50000 127.0.0.1 22",
+        },
+        mammoctl_nodes=list(CASES),
+        mammoctl_storage="local",
+        spark_ports=[{"port": "7077"}],
+    )
+    return played.problems(), played.said
 
 
 @pytest.mark.parametrize("name", ["off", "open", "narrow"])

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-import yaml
+from playing import play
 
 pytestmark = pytest.mark.programs
 
-ROOT = Path(__file__).resolve().parents[3]
 GOOD = {
     "distribution": "debian", "version": "12", "pretty": "Debian 12", "arch": "x86_64",
     "systemd": True, "memory_mb": 8192, "cores": 2, "gpus": 0, "behind": 0.0, "time": 0.0,
@@ -61,59 +56,36 @@ BUNDLE = {
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return host -> what was found, all lines in one text."""
-    folder = tmp_path_factory.mktemp("plays")
-    inventory = folder / "inventory"
-    (inventory / "group_vars").mkdir(parents=True)
-    (inventory / "group_vars" / "all").symlink_to(ROOT / "playbooks" / "group_vars" / "all")
     now = time.time()
     described = {}
     for name, other in CASES.items():
         facts = {**GOOD, "hostname": name, "users": NOBODY, **other}
         described[name] = {**facts, "time": now + facts["time"]}
-    play = {
-        "hosts": "all",
-        "gather_facts": False,
-        "connection": "local",
-        "vars": {
-            "ansible_python_interpreter": sys.executable,
-            "described": described,
-            "mammoctl_nodes": list(CASES),
-            "mammoctl_storage": "hdfs",
-            "mammoctl_bundle_file": str(folder / "bundle.json"),
-            "guard_packages": [],
-            "ssh_packages": [],
-            "python_packages": [],
-            "java_package": "java",
-            "spark_ports": [],
-            "hdfs_ports": [],
-        },
-        "tasks": [
+    hosts: dict[str, dict[str, object]] = {name: {} for name in CASES}
+    hosts["cores"] = {"spark_node_cores": "two"}
+    hosts["memory"] = {"spark_node_memory_mb": "4G"}
+    folder = tmp_path_factory.mktemp("plays")
+    (folder / "bundle.json").write_text(json.dumps(BUNDLE))
+    return play(
+        folder,
+        hosts,
+        [
             {"set_fact": {"mammoctl": "{{ described[inventory_hostname] }}", "cacheable": True}},
             {"import_role": {"name": "common", "tasks_from": "preflight"}},
             {"import_role": {"name": "ssh", "tasks_from": "preflight"}},
             {"import_role": {"name": "python", "tasks_from": "preflight"}, "when": False},
-            {
-                "copy": {
-                    "content": "{{ ansible_facts['mammoctl_problems'] | default([]) | to_json }}",
-                    "dest": f"{folder}/{{{{ inventory_hostname }}}}.json",
-                }
-            },
         ],
-    }
-    hosts: dict[str, dict[str, object]] = {name: {} for name in CASES}
-    hosts["cores"] = {"spark_node_cores": "two"}
-    hosts["memory"] = {"spark_node_memory_mb": "4G"}
-    (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    (folder / "bundle.json").write_text(json.dumps(BUNDLE))
-    (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
-    program = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", inventory, "play.yml"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    return {name: "\n".join(json.loads((folder / f"{name}.json").read_text())) for name in CASES}
+        described=described,
+        mammoctl_nodes=list(CASES),
+        mammoctl_storage="hdfs",
+        mammoctl_bundle_file=str(folder / "bundle.json"),
+        guard_packages=[],
+        ssh_packages=[],
+        python_packages=[],
+        java_package="java",
+        spark_ports=[],
+        hdfs_ports=[],
+    ).problems()
 
 
 @pytest.mark.parametrize("name", ["well", "ours", "brought", "installed"])

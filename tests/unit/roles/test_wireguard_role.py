@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import stat
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from playing import play
 from rendering import NODES, ROOT, defaults
 
 from mammoctl import node_address, role_settings
@@ -276,26 +274,20 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory):
-    """Return host -> what the role's preflight found, by Ansible itself on described hosts."""
-    folder = tmp_path_factory.mktemp("plays")
-    inventory = folder / "inventory"
-    (inventory / "group_vars").mkdir(parents=True)
-    (inventory / "group_vars" / "all").symlink_to(ROOT / "playbooks" / "group_vars" / "all")
+    """Return host -> what the role's preflight found; and, as ``files``, what is laid down."""
     tasks = yaml.safe_load((ROOT / "roles/wireguard/tasks/preflight.yml").read_text())
     checks = next(task for task in tasks if "mammoctl_check" in task)
-    play = {
-        "hosts": "all",
-        "gather_facts": False,
-        "connection": "local",
-        "vars": {
-            "ansible_python_interpreter": sys.executable,
-            "described": {name: {**SEEN, **case.get("seen", {})} for name, case in CASES.items()},
-            "mammoctl_nodes": list(CASES),
-            "facts": {"wireguard": False, "paths": {f"{UNIT}": None}},
-            "spark_ports": [],
-            "hdfs_ports": [],
+    played = play(
+        tmp_path_factory.mktemp("plays"),
+        {
+            name: {
+                "ansible_host": f"10.0.0.{number}",
+                "wireguard_enabled": True,
+                **{key: value for key, value in case.items() if key != "seen"},
+            }
+            for number, (name, case) in enumerate(CASES.items(), 1)
         },
-        "tasks": [
+        [
             {"set_fact": {"_wireguard_seen": "{{ described[inventory_hostname] }}"}},
             {"set_fact": {"mammoctl": "{{ facts }}", "cacheable": True}},
             # For the variables of the roles; the look itself is that of no host here.
@@ -303,40 +295,21 @@ def problems(tmp_path_factory):
             {"import_role": {"name": "common", "tasks_from": "facts"}, "when": "false"},
             {"import_role": {"name": "wireguard", "tasks_from": "remove"}, "when": "false"},
             checks,
-            {
-                "copy": {
-                    "content": "{{ ansible_facts['mammoctl_problems'] | default([]) | to_json }}",
-                    "dest": f"{folder}/{{{{ inventory_hostname }}}}.json",
-                }
-            },
-            {
-                "copy": {
-                    "content": "MTU {{ _wireguard_mtu }}\n"
-                    f"{{{{ lookup('template', '{CONF}') }}}}\n{{{{ _guard_unit }}}}\n",
-                    "dest": f"{folder}/{{{{ inventory_hostname }}}}.conf",
-                }
-            },
         ],
-    }
-    hosts = {
-        name: {
-            "ansible_host": f"10.0.0.{number}",
-            "wireguard_enabled": True,
-            **{key: value for key, value in case.items() if key != "seen"},
-        }
-        for number, (name, case) in enumerate(CASES.items(), 1)
-    }
-    (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
-    program = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", inventory, "play.yml"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    found = {name: "\n".join(json.loads((folder / f"{name}.json").read_text())) for name in CASES}
-    return found | {"files": (folder / "well.conf").read_text()}
+        wanted={
+            "mtu": "'MTU ' ~ _wireguard_mtu",
+            "conf": f"lookup('template', '{CONF}')",
+            "unit": "_guard_unit",
+        },
+        described={name: {**SEEN, **case.get("seen", {})} for name, case in CASES.items()},
+        mammoctl_nodes=list(CASES),
+        facts={"wireguard": False, "paths": {f"{UNIT}": None}},
+        spark_ports=[],
+        hdfs_ports=[],
+    )
+    well = played.found["well"]
+    files = "\n".join(str(well[name]) for name in ("mtu", "conf", "unit"))
+    return played.problems() | {"files": files}
 
 
 @pytest.mark.programs
