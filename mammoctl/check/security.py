@@ -60,7 +60,7 @@ def check(nodes: Nodes) -> list[Finding]:
         if isinstance(said, MammoctlError):
             found.append(of_error(name, said))
             continue
-        locked = bool(role_settings.value(cluster.hosts[name].vars, "lockdown_enabled"))
+        locked = role_settings.flag(cluster.hosts[name].vars, "lockdown_enabled")
         seen, now = json.loads(said.stdout), time.time()
         found += of_node(name, seen, expected, _addresses(cluster), now, locked=locked)
         if name in wireguard:
