@@ -235,7 +235,8 @@ class Storage:
         if self.hdfs and ("ConnectException" in text or "Connection refused" in text):
             raise RemoteError(
                 f"HDFS on {result.host} does not answer",
-                hint="`mammoctl start` starts what is down; `mammoctl logs hdfs-namenode` says why",
+                hint="`mammoctl start` starts what is down, `mammoctl logs -u hdfs-namenode` "
+                "tells why",
             )
         if "could only be written to 0 of" in text or "No space left" in text:
             raise RemoteError(
