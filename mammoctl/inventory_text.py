@@ -11,7 +11,7 @@ _SUFFIXES = ("", ".yml", ".yaml", ".json", ".ini")
 
 
 def require(source: Path) -> None:
-    """Check the inventory's file and the variables beside it.
+    """Check the inventory's file and the variables beside it; Ansible reads no hidden files.
 
     Raises:
         InventoryError: one is not UTF-8; its line is named.
@@ -20,6 +20,7 @@ def require(source: Path) -> None:
         path
         for name in ("group_vars", "host_vars")
         for path in sorted((source.parent / name).rglob("*"))
+        if not any(part.startswith(".") for part in path.relative_to(source.parent).parts)
     ]
     for path in (source, *beside):
         is_program = path == source and os.access(path, os.X_OK)

@@ -25,8 +25,7 @@ def outer(host: Host) -> str:
 
 def has_wireguard(variables: Mapping[str, Any]) -> bool:
     """Tell whether the inventory wants the nodes to talk through WireGuard."""
-    value = role_settings.value(variables, "wireguard_enabled")
-    return str(value).strip().lower() in ("true", "yes", "on", "1")
+    return role_settings.flag(variables, "wireguard_enabled")
 
 
 def of_services(host: Host) -> str:

@@ -75,8 +75,14 @@ def start(nodes: Nodes, deployment: ClusterFile) -> Server:
         nodes.run(nodes.cluster.master, line, sudo=True)
         token = f"JUPYTER_TOKEN={secrets.token_urlsafe(32)}\n"
         nodes.put(nodes.cluster.master, token.encode(), _SECRET, sudo=True, mode=0o600)
-        nodes.run(nodes.cluster.master, unit_argv(deployment, user, scratch(nodes)), sudo=True)
-    return replace(_await(nodes), own=own)
+    try:
+        if own:
+            nodes.run(nodes.cluster.master, unit_argv(deployment, user, scratch(nodes)), sudo=True)
+        return replace(_await(nodes), own=own)
+    except KeyboardInterrupt:
+        if own:
+            stop(nodes)  # the next call would take it for another one's
+        raise
 
 
 def stop(nodes: Nodes) -> bool:

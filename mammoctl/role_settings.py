@@ -35,6 +35,16 @@ def value(variables: Mapping[str, Any], name: str) -> Any:
     return defaults(name.partition("_")[0])[name] if found in (None, "") else found
 
 
+def is_on(found: object) -> bool:
+    """Tell whether a value switches something on, as Ansible's ``bool`` does: INI has only text."""
+    return str(found).strip().lower() in ("true", "yes", "on", "1")
+
+
+def flag(variables: Mapping[str, Any], name: str) -> bool:
+    """Return a role's variable that is a switch; see `value`."""
+    return is_on(value(variables, name))
+
+
 def number(variables: Mapping[str, Any], name: str) -> int:
     """Return a role's variable that is a whole number; see `value`.
 

@@ -73,7 +73,8 @@ def say(text: str, *, opens: bool = True) -> None:
 
 def _append(file: Path, text: str) -> None:
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-    with file.open("a", encoding="utf-8") as stream:
+    # Names of files need not be valid text.
+    with file.open("a", encoding="utf-8", errors="backslashreplace") as stream:
         stream.writelines(f"{stamp} {line}\n" for line in text.splitlines() or [""])
 
 

@@ -265,6 +265,6 @@ def _restore_table(
         raise RemoteError(
             f"the NameNode runs with the names of HDFS {found['cluster_id']}, not with those of "
             f"the backup ({table['cluster_id']})",
-            hint="mammoctl logs hdfs-namenode",
+            hint="mammoctl logs -u hdfs-namenode",
         )
     return found

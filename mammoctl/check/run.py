@@ -93,7 +93,7 @@ def check(nodes: Nodes, extra_args: Sequence[str] = (), given: str | None = None
         found += look.of_host(
             name, seen, master=is_master, lock_wait_s=lock_wait_s, brought=brought
         )
-    hosts_managed = bool(cluster.vars.get("common_manage_hosts", True))
+    hosts_managed = role_settings.flag(cluster.vars, "common_manage_hosts")
     found += look.of_cluster(looks, peers, hosts_managed=hosts_managed)
     asking, room_mb = become.asking(cluster), probe.room_needed(cluster, extra)
     glibc = managed.glibc

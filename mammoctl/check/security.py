@@ -60,7 +60,7 @@ def check(nodes: Nodes) -> list[Finding]:
         if isinstance(said, MammoctlError):
             found.append(of_error(name, said))
             continue
-        locked = bool(role_settings.value(cluster.hosts[name].vars, "lockdown_enabled"))
+        locked = role_settings.flag(cluster.hosts[name].vars, "lockdown_enabled")
         seen, now = json.loads(said.stdout), time.time()
         found += of_node(name, seen, expected, _addresses(cluster), now, locked=locked)
         if name in wireguard:
@@ -325,7 +325,9 @@ def of_control(cluster: Cluster, now: float) -> list[Finding]:
     """Return what differs in the inventory's folder on this machine."""
     found = []
     folder = cluster.path / "secrets"
-    for path in [folder, *sorted(folder.glob("*"))] if folder.is_dir() else []:
+    # A link that leads nowhere is an editor's: its lock on a file.
+    there = [path for path in (folder, *sorted(folder.glob("*"))) if path.exists()]
+    for path in there:
         status, most = path.stat(), 0o700 if path.is_dir() else 0o600
         if status.st_mode & 0o7777 & ~most:
             text = f"{path} has mode {status.st_mode & 0o7777:04o}: {most:04o} at most"

@@ -291,7 +291,7 @@ def remove(
     with _interruptible(), Nodes(inventories.load(inventory)) as nodes:
         deployment = clusters.read(nodes)
         storage = Storage(nodes, deployment)
-        stored.require(storage, name)
+        stored.require_any(storage, name)
         about = stored.description(storage, name)
         what = f"{about.get('images', '?')} images, {decimal(stored.size(about))}"
         console.confirm(

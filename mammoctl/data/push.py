@@ -10,9 +10,10 @@ import re
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mammoctl.data import ids
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 DESCRIPTION = "dataset.json"
 IDS_ROOT = "/var/lib/mammoctl/datasets"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+MAP = "ids.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,17 @@ def check_name(name: str) -> None:
             f"a data set cannot be called {name!r}",
             hint="use letters, digits, dots, hyphens and underscores, 63 at most",
         )
+
+
+def leftovers(entries: Iterable[str], name: str) -> list[str]:
+    """Return which entries of the data sets' folder were left by what was cut short.
+
+    Args:
+        entries: names in the folder.
+        name: of the data set that was pushed, replaced or removed.
+    """
+    own = re.compile(rf"\.(tmp|old)-{re.escape(name)}-[0-9a-f]{{8}}")
+    return [entry for entry in entries if own.fullmatch(entry)]
 
 
 def push(
@@ -116,9 +129,13 @@ def _push(
     target = _Target(nodes, Storage(nodes, deployment), deployment.paths.data, name)
     old = target.existing()
     if old is not None:
+        again: Packed | None = None
+        look = partial(
+            pack, scan.images, key, None, keep_identifiers=keep_identifiers, advance=advance
+        )
         same = old.get("source") == mark
         if not same and not overwrite:
-            again = pack(scan.images, key, None, keep_identifiers=keep_identifiers, advance=advance)
+            again = look()
             same = again.content == old.get("content")
             if not same:
                 raise DataError(
@@ -127,6 +144,10 @@ def _push(
                     hint="choose another --name, or put this in its place with --replace",
                 )
         if same:
+            if not target.is_mapped():
+                target.write_map(again or look())
+                target.show_map()
+            target.sweep()
             return Pushed(target.uri, old, False, time.monotonic() - begin)
     target.recognise(old or {})
     packed = target.upload(scan, key, keep_identifiers, advance)
@@ -143,6 +164,8 @@ class _Target:
         self._storage = storage
         self._root = root
         self._name = name
+        self._master = nodes.cluster.master.name
+        self._ids = f"{IDS_ROOT}/{name}"
         self.uri = f"{root}/{name}"
         self._temporary = f"{root}/.tmp-{name}-{secrets.token_hex(4)}"
         self._leftovers: list[str] = []
@@ -159,8 +182,7 @@ class _Target:
         """
         storage = self._storage
         names = storage.names(self._root)
-        own = re.compile(rf"\.(tmp|old)-{re.escape(self._name)}-[0-9a-f]{{8}}")
-        self._leftovers = [f"{self._root}/{name}" for name in names if own.fullmatch(name)]
+        self._leftovers = [f"{self._root}/{one}" for one in leftovers(names, self._name)]
         if self._name not in names:
             aside = [uri for uri in self._leftovers if "/.old-" in uri]
             if not aside:
@@ -243,22 +265,42 @@ class _Target:
 
     def finish(self, packed: Packed, description: dict[str, Any], *, replaces: bool) -> None:
         """Write description and map of ids, and make the data set appear."""
-        storage, folder = self._storage, f"{IDS_ROOT}/{self._name}"
-        master = self._nodes.cluster.master.name
-        self._nodes.run(master, ["install", "-d", "-m", "0700", IDS_ROOT, folder], sudo=True)
-        self._nodes.put(master, _ids_csv(packed), f"{folder}/ids.csv.new", sudo=True, mode=0o600)
+        storage = self._storage
+        self.write_map(packed)
         line = json.dumps(description, sort_keys=True) + "\n"
         storage.write(f"{self._temporary}/{DESCRIPTION}", line)
         steps: list[tuple[str, ...]] = [("move", self._temporary, self.uri)]
-        old = self._leftovers
         if replaces:
             aside = f"{self._root}/.old-{self._name}-{secrets.token_hex(4)}"
             steps.insert(0, ("move", self.uri, aside))
-            old = [aside, *old]
-        storage.change(*steps, *[("remove", uri) for uri in old])
-        self._nodes.run(
-            master, ["mv", "-f", f"{folder}/ids.csv.new", f"{folder}/ids.csv"], sudo=True
-        )
+            self._leftovers.insert(0, aside)
+        storage.change(*steps)
+        self.show_map()
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what earlier pushes, and this one, have left."""
+        if self._leftovers:
+            self._storage.change(*[("remove", uri) for uri in self._leftovers])
+
+    # --- the map from ids to files -------------------------------------------------------------
+
+    def is_mapped(self) -> bool:
+        """Tell whether the map is there and that of the data set: no other one is waiting."""
+        line = f"test -f {self._ids}/{MAP} && ! test -e {self._ids}/{MAP}.new"
+        return self._nodes.run(self._master, ["sh", "-c", line], sudo=True, check=False).rc == 0
+
+    def write_map(self, packed: Packed) -> None:
+        """Write the map beside the one that counts."""
+        run, folder = self._nodes.run, self._ids
+        run(self._master, ["install", "-d", "-m", "0700", IDS_ROOT, folder], sudo=True)
+        new = f"{folder}/{MAP}.new"
+        self._nodes.put(self._master, _ids_csv(packed), new, sudo=True, mode=0o600)
+
+    def show_map(self) -> None:
+        """Let the map that was written count."""
+        file = f"{self._ids}/{MAP}"
+        self._nodes.run(self._master, ["mv", "-f", f"{file}.new", file], sudo=True)
 
 
 def _ids_csv(packed: Packed) -> bytes:

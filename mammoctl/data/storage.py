@@ -113,8 +113,9 @@ class Storage:
         program += f"\n\nsys.exit(main({json.dumps(operations)!r}))\n"
         result = self.run(f"{SYSTEM_PYTHON} -I -", input=program.encode(), check=False)
         if result.rc:
+            done = len(json.loads(result.stdout or "[]"))
             raise RemoteError(
-                f"HDFS on {result.host} refuses to {_WORDS[operations[0][0]]}",
+                f"HDFS on {result.host} refuses to {_WORDS[operations[done][0]]}",
                 hint="run `mammoctl verify` to see what is wrong with the storage",
                 details=result.stderr.strip().splitlines()[-5:],
             )
@@ -234,7 +235,8 @@ class Storage:
         if self.hdfs and ("ConnectException" in text or "Connection refused" in text):
             raise RemoteError(
                 f"HDFS on {result.host} does not answer",
-                hint="`mammoctl start` starts what is down; `mammoctl logs hdfs-namenode` says why",
+                hint="`mammoctl start` starts what is down, `mammoctl logs -u hdfs-namenode` "
+                "tells why",
             )
         if "could only be written to 0 of" in text or "No space left" in text:
             raise RemoteError(

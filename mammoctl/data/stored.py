@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mammoctl.data.claim import claimed
-from mammoctl.data.push import DESCRIPTION, IDS_ROOT, check_name
+from mammoctl.data.push import DESCRIPTION, IDS_ROOT, check_name, leftovers
 from mammoctl.data.storage import Storage
 from mammoctl.errors import DataError, RemoteError
 from mammoctl.jobs.known import list_jobs
@@ -153,6 +153,16 @@ def users(nodes: Nodes, name: str) -> list[str]:
     ]
 
 
+def require_any(storage: Storage, name: str) -> str:
+    """Return the name of a data set of which there is anything, if only what was cut short.
+
+    Raises:
+        DataError: as of `require`.
+    """
+    check_name(name)
+    return name if leftovers(storage.names(storage.paths.data), name) else require(storage, name)
+
+
 def remove(nodes: Nodes, deployment: ClusterFile, name: str) -> None:
     """Remove a data set and its map from ids to files; it is gone at once, or not at all.
 
@@ -161,7 +171,7 @@ def remove(nodes: Nodes, deployment: ClusterFile, name: str) -> None:
         RemoteError: the storage failed.
     """
     storage = Storage(nodes, deployment)
-    require(storage, name)
+    require_any(storage, name)
     with claimed(nodes, name):
         _remove(nodes, storage, name)
 
@@ -173,17 +183,21 @@ def _remove(nodes: Nodes, storage: Storage, name: str) -> None:
             hint=f"wait for its end, or end it: `mammoctl jobs kill {at_work[0]}`",
         )
     root = storage.paths.data
-    # a push of this name sweeps what is left of `.tmp-`; `.old-` it would put back
+    entries = storage.names(root)
+    # First what is left of others: without the data set, a push would put back the one before.
+    steps: list[tuple[str, ...]] = [("remove", f"{root}/{one}") for one in leftovers(entries, name)]
     aside = f"{root}/.tmp-{name}-{secrets.token_hex(4)}"
-    storage.change(("move", f"{root}/{name}", aside))
+    if name in entries:
+        storage.change(*steps, ("move", f"{root}/{name}", aside))
+        steps = [("remove", aside)]
     folder = f"{IDS_ROOT}/{name}"
     nodes.run(nodes.cluster.master, ["rm", "-rf", "--", folder], sudo=True)
     try:
-        storage.change(("remove", aside))
+        storage.change(*steps)
     except RemoteError as exc:
         raise RemoteError(
             f"{name} is removed, and its bytes are not: {exc.message}",
-            hint="push and remove a data set of that name, or repeat this when the storage is well",
+            hint="repeat this when the storage is well",
             details=exc.details,
         ) from exc
 

@@ -112,16 +112,19 @@ def settings() -> dict[str, str]:
 def main(operations: str) -> int:
     """Do things one after the other and print their answers as JSON; the first failure ends it.
 
+    The answers before a failure are printed, too: their number tells what has failed.
+
     Args:
         operations: JSON, a list of lists: the name of a method of `Files`, and its words.
     """
     answers: list[Any] = []
+    rc = 0
     try:
         files = Files(settings(), pwd.getpwuid(os.getuid()).pw_name)
         for name, *words in json.loads(operations):
             answers.append(getattr(files, name)(*words))
     except (Refused, OSError) as error:
         print(error, file=sys.stderr)
-        return 1
+        rc = 1
     json.dump(answers, sys.stdout)
-    return 0
+    return rc

@@ -79,8 +79,8 @@ def _units(cluster: Cluster, name: str, seen: NodeState) -> Iterator[Finding]:
         what = "half provisioned" if seen.installed else "not provisioned"
         yield Finding(name, what, AGAIN)
         return
-    optional = bool(cluster.vars.get("mammoctl_private_network"))
-    locked = bool(role_settings.value(cluster.hosts[name].vars, "lockdown_enabled"))
+    optional = role_settings.is_on(cluster.vars.get("mammoctl_private_network"))
+    locked = role_settings.flag(cluster.hosts[name].vars, "lockdown_enabled")
     if locked and LOCKDOWN not in seen.units:
         # Nothing that a start could mend.
         yield Finding(name, "the lock-down is declared and not there", AGAIN, grave=False)

@@ -6,9 +6,10 @@ import io
 import logging
 import math
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from typing import Any
 
@@ -75,20 +76,49 @@ def patient_of(content: bytes) -> str:
             return ""
 
 
+class _Silence:
+    """Keeps pydicom from warning about values, which a warning would quote.
+
+    What is set for that holds for all threads: the first that needs it sets it, and the last one
+    takes it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._before = ExitStack()
+        self._users = 0
+
+    def begin(self) -> None:
+        import pydicom
+
+        with self._lock:
+            if not self._users:
+                logger = logging.getLogger("pydicom")
+                self._before.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.CRITICAL)
+                self._before.enter_context(pydicom.config.disable_value_validation())
+                self._before.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self._users += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._before.close()
+
+
+_silence = _Silence()
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep pydicom from warning about values: a warning would quote them."""
-    import pydicom
-
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Work without a warning of pydicom's."""
+    _silence.begin()
     try:
-        with pydicom.config.disable_value_validation(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        logger.setLevel(level)
+        _silence.end()
 
 
 def _rewrite(source: Any, key: bytes, patient: str) -> bytes:

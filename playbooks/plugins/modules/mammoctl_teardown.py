@@ -40,6 +40,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mammoctl_files_text import without_block
 from ansible.module_utils.mammoctl_manifest import PATH, load, save
 
+# Of what other nodes empty at the same time, because they share it.
+GONE = (errno.ENOENT, errno.ESTALE)
 ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 
 
@@ -83,11 +85,26 @@ def accounts(names):
     return users, {grp.getgrnam(name).gr_gid for name in names if group_exists(name)}
 
 
+def entries(folder):
+    """Yield (entry, its status) of a folder in the order of names, without what has gone meanwhile."""
+    try:
+        listed = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return
+    for entry in listed:
+        try:
+            yield entry, entry.stat(follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+
+
 def owned(folder, users, groups):
     """Return (paths directly in a folder that belong to the accounts, those that do not)."""
     ours, others = [], []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        found = entry.stat(follow_symlinks=False)
+    for entry, found in entries(folder):
         if found.st_uid in users or found.st_gid in groups:
             ours.append(entry.path)
         elif entry.name != "lost+found":
@@ -105,7 +122,7 @@ def empty(folder, users, groups):
             else:
                 os.unlink(path)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT):
+            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, *GONE):
                 raise
 
 

@@ -209,6 +209,7 @@ def test_the_inventorys_own_folder_is_looked_at(tmp_path: Path) -> None:
         path.chmod(0o600)
     host = Host("a", "10.0.0.1", key_file=key)
     cluster = Cluster("c", tmp_path, tmp_path / "hosts.yml", {"a": host}, host, [host], {})
+    (secrets / ".#spark_auth_secret").symlink_to("anna@desk7.4711")  # an editor has it open
     assert security.of_control(cluster, NOW) == []
     before = secrets / "spark_auth_secret.before"
     before.write_text("y")

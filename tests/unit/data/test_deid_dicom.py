@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
 from mammoctl.data.deid import Cleaned, clean
-from mammoctl.data.deid.dicom import patient_of
+from mammoctl.data.deid.dicom import _quiet, patient_of
 
 KEY = b"k" * 32
 WIDE = pixels(1, np.uint16, 4096)
@@ -311,3 +313,21 @@ def test_a_file_without_preamble_is_cleaned_where_its_name_allows() -> None:
     assert result.content[128:132] == b"DICM"
     assert np.array_equal(read(result).pixel_array, WIDE)
     assert clean(content, key=KEY, patient="p1").reject == "not an image of a known format"
+
+
+def test_no_thread_that_ends_lets_the_others_quote_values() -> None:
+    logger, settings = logging.getLogger("pydicom"), pydicom.config.settings
+    before = (logger.level, settings.reading_validation_mode, settings.writing_validation_mode)
+    first, second = _quiet(), _quiet()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        warnings.warn(PLANTED, stacklevel=1)
+        assert told == []
+        assert logger.level == logging.CRITICAL
+        assert settings.reading_validation_mode == pydicom.config.IGNORE
+        second.__exit__(None, None, None)
+    after = (logger.level, settings.reading_validation_mode, settings.writing_validation_mode)
+    assert after == before

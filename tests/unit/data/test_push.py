@@ -261,6 +261,45 @@ def test_a_replacement_that_was_cut_short_is_taken_back(
     assert entries(deployment) == [".old-other-00000000", "set"]
 
 
+def cut_short(nodes: Local, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """Interrupt what is done on the master, once, when a command of this kind is about to run."""
+    run = nodes.run
+
+    def until(host: str, command: Any, **options: Any) -> Any:
+        line = command if isinstance(command, str) else " ".join(command)
+        if line.startswith(at):
+            monkeypatch.setattr(nodes, "run", run)
+            raise KeyboardInterrupt
+        return run(host, command, **options)
+
+    monkeypatch.setattr(nodes, "run", until)
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_push_cut_short_before_its_map_counts_is_mended_by_the_next(
+    nodes: Local,
+    deployment: ClusterFile,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    replaces: bool,
+) -> None:
+    ids = nodes.cluster.path / "datasets" / "set"
+    if replaces:
+        bring(nodes, deployment, folder)
+        (folder / "benign" / "P9.jpg").write_bytes(jpeg(9))
+    cut_short(nodes, monkeypatch, "mv -f ")
+    with pytest.raises(KeyboardInterrupt):
+        bring(nodes, deployment, folder, overwrite=True)
+    assert not bring(nodes, deployment, folder).changed
+    mapped = [row["file"] for row in csv.DictReader(io.StringIO((ids / "ids.csv").read_text()))]
+    assert sorted(mapped) == sorted(str(p.relative_to(folder)) for p in folder.rglob("*.jpg"))
+    assert [path.name for path in ids.iterdir()] == ["ids.csv"]
+    assert entries(deployment) == ["set"]
+    (ids / "ids.csv").unlink()  # `data verify` says then: push it again
+    assert not bring(nodes, deployment, folder).changed
+    assert (ids / "ids.csv").is_file()
+
+
 def test_damage_on_the_way_is_noticed(
     nodes: Local, deployment: ClusterFile, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

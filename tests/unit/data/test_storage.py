@@ -114,3 +114,16 @@ def test_an_hdfs_that_has_just_been_started_is_waited_for(
         with pytest.raises(RemoteError):
             Storage(old, on_hdfs(deployment)).names("hdfs://n1/x")  # type: ignore[arg-type]
         assert old.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "what"), [("[null, null]", "remove"), ("[]", "rename"), ("", "rename")]
+)
+def test_of_several_things_the_one_that_failed_is_named(
+    nodes: Local, deployment: ClusterFile, monkeypatch: pytest.MonkeyPatch, answers: str, what: str
+) -> None:
+    refused = Result("n1", "", answers, "AccessControlException: denied", 1)
+    monkeypatch.setattr(nodes, "run", lambda *_args, **_options: refused)
+    storage = Storage(nodes, on_hdfs(deployment))  # type: ignore[arg-type]
+    with pytest.raises(RemoteError, match=f"refuses to {what} a folder"):
+        storage.change(("move", "/a", "/b"), ("mkdir", "/c"), ("remove", "/d"))

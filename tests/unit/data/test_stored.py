@@ -126,6 +126,18 @@ def test_removed_with_its_map_and_nothing_else(master: Any, cluster: Any) -> Non
     assert list(master.ids.iterdir()) == []
 
 
+def test_a_removal_that_was_cut_short_is_repeated(master: Any, cluster: Any) -> None:
+    for name in (".tmp-screening-00000000", ".old-screening-00000000"):
+        (master.root / name).mkdir()
+    stored.remove(master, cluster, "screening")
+    assert [path.name for path in master.root.iterdir()] == [".tmp-other-0123abcd"]
+    (master.root / ".tmp-screening-00000000").mkdir()  # all that such a removal has left
+    stored.remove(master, cluster, "screening")
+    assert [path.name for path in master.root.iterdir()] == [".tmp-other-0123abcd"]
+    with pytest.raises(DataError, match="no data set 'screening'"):
+        stored.remove(master, cluster, "screening")
+
+
 def test_not_removed_while_a_job_uses_it(
     master: Any, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

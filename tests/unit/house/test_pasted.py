@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import typer
 
 from mammoctl import console, findings, pasted
 from mammoctl.cli import app
 from mammoctl.errors import MammoctlError
+from mammoctl.status.node import UNITS
 
 
 @pytest.fixture
@@ -60,3 +64,10 @@ def test_hints_notes_and_mends_are(ward, capsys):
 
 def test_who_named_none_needs_none():
     assert pasted.complete("mammoctl status") == "mammoctl status"
+
+
+def test_a_service_in_a_command_for_logs_is_given_as_one():
+    bare = re.compile(rf"mammoctl logs (?:{'|'.join(UNITS)})")
+    texts = {path: path.read_text() for path in Path(pasted.__file__).parent.rglob("*.py")}
+    assert len(texts) > 100
+    assert [path.name for path, text in texts.items() if bare.search(text)] == []

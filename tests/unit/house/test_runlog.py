@@ -46,6 +46,16 @@ def test_what_is_said_is_kept_with_times_and_without_secrets(folder, capsys):
     assert f"log: {file}" in capsys.readouterr().err
 
 
+def test_a_name_that_is_no_text_breaks_nothing_off(folder, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["mammoctl", "data", "push", "/scans/M\udcfcller"])
+    runlog.begin("data push")
+    console.error(MammoctlError("cannot read M\udcfcller/1.png"))
+    (file,) = folder.iterdir()
+    assert [line[20:] for line in file.read_text().splitlines()][:2] == [
+        "$ mammoctl data push '/scans/M\\udcfcller'", "error: cannot read M\\udcfcller/1.png"
+    ]  # fmt: skip
+
+
 def test_what_only_looks_or_cannot_begin_leaves_none(folder):
     for command in ("status", "data list", ""):
         runlog.begin(command)

@@ -107,6 +107,20 @@ def test_it_ends_what_it_started_and_nobody_elses(lab, monkeypatch, active, word
     assert ("still running" in done.stderr) == (not ended)
 
 
+@pytest.mark.parametrize("active", [False, True])
+def test_one_that_is_interrupted_while_it_starts_is_ended_by_who_started_it(
+    lab, monkeypatch, active
+):
+    def interrupted(_seconds):
+        raise KeyboardInterrupt
+
+    master = Master(*["{"] * 3, active=active)
+    monkeypatch.setattr(notebook.time, "sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        notebook.start(master, lab)
+    assert any("systemctl stop" in str(line) for line in master.lines) == (not active)
+
+
 def test_the_browsers_arguments_hold_no_token(monkeypatch):
     seen = []
 

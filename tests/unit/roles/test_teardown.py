@@ -144,6 +144,22 @@ def test_what_is_of_others_there_stays_and_is_told(
     assert "lost+found" not in warning
 
 
+def test_what_nodes_share_is_emptied_by_all_of_them_at_once(teardown, monkeypatch, mounted) -> None:
+    scandir, gone = os.scandir, [mounted / "current/BP-1/finalized/blk_1", mounted / "in_use.lock"]
+
+    def listed(folder):
+        found = list(scandir(folder))
+        for path in gone:
+            path.unlink(missing_ok=True)  # by another node
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(teardown.os, "scandir", listed)
+        teardown.empty(str(mounted), {os.getuid()}, set())
+    assert not (mounted / "current").exists()
+    teardown.empty(str(mounted / "current"), {os.getuid()}, set())
+
+
 def variables(**given: object) -> dict[str, list[str]]:
     found = yaml.safe_load((PLAYBOOKS / "group_vars/all/main.yml").read_text())
     found |= yaml.safe_load((PLAYBOOKS / "vars/teardown.yml").read_text())

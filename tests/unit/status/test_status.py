@@ -81,6 +81,8 @@ def test_a_lock_down_is_among_the_services_where_it_is_declared_or_found():
     assert [one.host for one in state.findings if not one.grave] == ["n2"]
     running = gather.gather(FakeNodes({**answers, "n1": answer(mammoctl_lockdown="active")}))
     assert told(running) == ""
+    off = {"variables": {"lockdown_enabled": "false"}}  # an inventory in INI
+    assert told(gather.gather(FakeNodes({"n1": answer(), "n2": answer(**WORKER)}, **off))) == ""
     assert render._services("n1", running.nodes["n1"]) == "7 running"
     assert render._services("n2", running.nodes["n2"]) == "3 running"
 
