@@ -57,6 +57,7 @@ def add(
     from mammoctl.bundle import carried
     from mammoctl.commands import init
     from mammoctl.commands import provision as provisioning
+    from mammoctl.errors import MammoctlError
     from mammoctl.init import draft
     from mammoctl.node import join, leave
     from mammoctl.ssh import Nodes
@@ -87,7 +88,15 @@ def add(
         if bundle is None:
             with Nodes(cluster) as nodes:
                 bundle = carried.of_cluster(nodes)
-        provisioning.provision(inventory=inventory, bundle=bundle, yes=yes, as_json=as_json)
+        try:
+            provisioning.provision(inventory=inventory, bundle=bundle, yes=yes, as_json=as_json)
+        except MammoctlError as exc:
+            new = ", ".join(one.draft.name for one in found)
+            exc.details.append(
+                f"the inventory has {new} by now: mammoctl provision {again(inventory)}".rstrip()
+                + " brings them in, mammoctl node remove takes one out again"
+            )
+            raise
         with Nodes(now) as nodes:
             leave.keep_all(nodes)  # one of them may have left before
         return

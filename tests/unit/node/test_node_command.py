@@ -228,6 +228,19 @@ def test_a_node_joins(ward):
     assert ward.did == [expected, "kept"]
 
 
+def test_who_is_not_provisioned_all_the_same_is_in_the_inventory(ward, monkeypatch):
+    """Refused at the question, or locked out by another operator: that is told then."""
+
+    def refuse(**_options):
+        raise UsageError("not confirmed; nothing was done")
+
+    monkeypatch.setattr(command, "provision", refuse)
+    done = ward.call("add", "n4=10.0.0.4", "-i", "ward", "--accept-new-host-keys")
+    (told,) = done.exception.details
+    assert told.startswith("the inventory has n4 by now: mammoctl provision -i ward brings")
+    assert "n4" in ward.file.read_text()
+
+
 def test_a_node_joins_the_inventory_alone(ward):
     done = ward.call(
         "add", "root@10.0.0.4:2222", "--accept-new-host-keys", "--no-provision", "--json"
