@@ -67,6 +67,8 @@ def grant(
     cluster = inventories.load(inventory)
     option = again(inventory)
     with Nodes(cluster) as nodes, lock.held(nodes, "access grant", option=option):
+        if output:
+            handover.require(nodes, output.expanduser())
         before = everywhere.ask(nodes, "list")
         public = _key_of(name, given, before, option)
         known = before.access.get(name)
