@@ -1,10 +1,12 @@
-"""An inventory in another encoding is told by its line; Ansible says nothing of it."""
+"""What neither Ansible nor SSH says of an inventory: another encoding, a blank in its path."""
 
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
 from mammoctl import inventory
+from mammoctl.cli import app
 from mammoctl.errors import InventoryError
 
 
@@ -18,3 +20,16 @@ def test_the_line_that_is_not_utf_8_is_named(tmp_path, name):
         inventory.load(str(tmp_path / "hosts.yml"))
     assert caught.value.message == f"{file}:3: not UTF-8: b'\\xe9 no'"
     assert caught.value.exit_code == 2
+
+
+def test_a_path_with_a_blank_is_refused(tmp_path, monkeypatch):
+    """Its known_hosts would be looked for at what is before the blank, and no key be known."""
+    folder = tmp_path / "my project"
+    (folder / "inventory" / "ward").mkdir(parents=True)
+    (folder / "inventory" / "ward" / "hosts.yml").write_text("all: {}\n")
+    monkeypatch.chdir(folder)
+    with pytest.raises(InventoryError, match=r"cannot lie in .*/my project/inventory/ward"):
+        inventory.load("ward")
+    done = CliRunner().invoke(app, ["init", "other", "--host", "n1=192.0.2.1"])
+    assert isinstance(done.exception, InventoryError)
+    assert not (folder / "inventory" / "other").exists()
