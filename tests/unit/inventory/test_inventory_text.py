@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from typer.testing import CliRunner
 
@@ -33,3 +35,15 @@ def test_a_path_with_a_blank_is_refused(tmp_path, monkeypatch):
     done = CliRunner().invoke(app, ["init", "other", "--host", "n1=192.0.2.1"])
     assert isinstance(done.exception, InventoryError)
     assert not (folder / "inventory" / "other").exists()
+
+
+def test_what_names_an_inventory_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ward", "elsewhere/it's"):
+        folder = tmp_path / ("inventory/ward" if name == "ward" else name)
+        folder.mkdir(parents=True)
+        (folder / "hosts.yml").write_text("all: {}\n")
+        told = inventory.selector(folder / "hosts.yml")
+        (word,) = shlex.split(told)
+        assert inventory.find(word) == folder / "hosts.yml"
+        assert (told == "ward") == (name == "ward")
