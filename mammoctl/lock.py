@@ -321,6 +321,8 @@ class _Keeper:
         self._lose_to(parse(taken_by))
 
     def _lose_to(self, other: Holder) -> None:
+        if not other.pid:
+            return  # somebody who just looks holds it for a moment, and has written nothing
         self.lost_to = other
         console.warn(f"the lock was lost, and {self.lost_to} took it: ending this command")
         # As Ctrl-C does; a thread of its own cannot be interrupted.

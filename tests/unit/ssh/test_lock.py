@@ -157,6 +157,13 @@ def test_a_lock_that_was_ended_by_hand_is_not_taken_again(nodes, ward, monkeypat
             pytest.fail("went on beside the other")
 
 
+def test_who_just_looks_ends_no_command(nodes):
+    """To see whether a lock is held is to hold it for a moment."""
+    keeper = lock._Keeper(nodes, lock.FILE, RECORD, Path("/dev/null"))
+    keeper._lose_to(lock.parse(""))
+    assert keeper.lost_to is None
+
+
 def test_after_a_sleep_the_lock_is_taken_anew(nodes, monkeypatch):
     """Its connection may seem alive for long although the other end let go."""
     monkeypatch.setattr(lock, "_SIGN_S", 0.2)
