@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,8 +128,22 @@ def find(selector: str | None = None, *, base: Path | None = None) -> Path:
     raise InventoryError(
         f"unknown inventory: {selector}",
         details=[f"known under {folder}: {', '.join(known) or 'none'}"],
-        hint=f"did you mean `-i {near[0]}`?" if near else "give a path or one of the known names",
+        hint=f"did you mean `-i {shlex.quote(near[0])}`?"
+        if near
+        else "give a path or one of the known names",
     )
+
+
+def selector(source: Path) -> str:
+    """Return what ``-i`` takes for an inventory's file, as a word of the shell.
+
+    That is not the cluster's name, which an inventory may set to another one than its folder's.
+    """
+    name = source.parent.name
+    with suppress(InventoryError):
+        if find(name) == source:
+            return shlex.quote(name)
+    return shlex.quote(str(source))
 
 
 def _known(folder: Path) -> list[str]:
@@ -235,7 +250,7 @@ def _unreadable(source: Path, stderr: str) -> InventoryError:
         details=[line.strip() for line in errors[:5]],
         hint=VAULT_HINT
         if is_vault
-        else f"see all of it with: ansible-inventory -i {source} --list",
+        else f"see all of it with: ansible-inventory -i {shlex.quote(str(source))} --list",
     )
 
 

@@ -35,10 +35,12 @@ SILENCE_S = 60
 _SIGN_S = 10.0
 _TAKEN = 75  # what flock's --conflict-exit-code is for: "try again later"
 _OPEN = 64
+_UNLOCKED = 76
 
 # bash, because the read of sh knows no time-out; both it and flock are essential packages.
 _HOLD = """
 umask 022
+trap ': > "$1"; exit 76' USR1
 exec 9>>"$1" || exit
 flock -n 9 || { cat "$1"; exit 75; }
 printf '{"pid": %d, "by": %s}\\n' $$ "$2" > "$1"
@@ -168,26 +170,26 @@ def _locked(nodes: Nodes, holder: Holder, option: str) -> Locked:
     )
 
 
-def holder(nodes: Nodes) -> Holder | None:
-    """Return who holds the lock now, if anybody does."""
-    master = nodes.cluster.master
-    found = nodes.run(master, ["bash", "-c", _SEE, "bash", FILE], sudo=True, check=False)
+def holder(nodes: Nodes, file: str = "") -> Holder | None:
+    """Return who holds a lock now, if anybody does; that of the whole cluster by default."""
+    master, file = nodes.cluster.master, file or FILE
+    found = nodes.run(master, ["bash", "-c", _SEE, "bash", file], sudo=True, check=False)
     if found.rc == _OPEN:
         return None
     if found.rc:
-        raise RemoteError(f"{master.name}: cannot read {FILE}", details=[found.stderr.strip()])
+        raise RemoteError(f"{master.name}: cannot read {file}", details=[found.stderr.strip()])
     return parse(found.stdout)
 
 
 def end(nodes: Nodes, who: Holder) -> None:
-    """End somebody's lock; their command is not ended by that, and learns nothing of it.
+    """End somebody's lock; their command goes on without it until somebody takes it.
 
     Raises:
         RemoteError: it is still held.
     """
     master = nodes.cluster.master
     if who.pid > 1:
-        nodes.run(master, ["kill", str(who.pid)], sudo=True, check=False)
+        nodes.run(master, ["kill", "-USR1", str(who.pid)], sudo=True, check=False)
     deadline = time.monotonic() + 5
     while (still := holder(nodes)) and still.pid == who.pid:
         if time.monotonic() > deadline:
@@ -210,6 +212,7 @@ class _Keeper:
     def __init__(self, nodes: Nodes, file: str, record: str, said: Path) -> None:
         self.nodes, self.file, self.record, self.said = nodes, file, record, said
         self.lost_to: Holder | None = None
+        self._unlocked = False
         self._guarded = threading.current_thread()
         self._process: subprocess.Popen[bytes] | None = None
         self._stop = threading.Event()
@@ -273,9 +276,28 @@ class _Keeper:
             # A laptop that slept has been silent, whatever its connection seems to be.
             slept = time.time() - last > SILENCE_S
             last = time.time()
-            if slept or not self._sign():
+            if self._is_unlocked():
+                self._look()
+            elif slept or not self._sign():
                 self._let_go()
                 self._take_again()
+
+    def _is_unlocked(self) -> bool:
+        """Tell whether somebody has ended the lock on purpose: it is not taken again then."""
+        process = self._process
+        if process is not None and process.poll() == _UNLOCKED:
+            self._unlocked = True
+            self._let_go()
+            console.warn(
+                "`mammoctl unlock` has ended the lock of this command: it goes on without, and is "
+                "ended when another one takes it"
+            )
+        return self._unlocked
+
+    def _look(self) -> None:
+        with suppress(OSError, MammoctlError):
+            if other := holder(self.nodes, self.file):
+                self._lose_to(other)
 
     def _sign(self) -> bool:
         """Give a sign of life; tell whether there is still somebody to hear it."""
@@ -296,7 +318,12 @@ class _Keeper:
             return  # the master restarts, perhaps: tried again with the next sign
         if taken_by is None or _same(parse(taken_by), self.record):
             return
-        self.lost_to = parse(taken_by)
+        self._lose_to(parse(taken_by))
+
+    def _lose_to(self, other: Holder) -> None:
+        if not other.pid:
+            return  # somebody who just looks holds it for a moment, and has written nothing
+        self.lost_to = other
         console.warn(f"the lock was lost, and {self.lost_to} took it: ending this command")
         # As Ctrl-C does; a thread of its own cannot be interrupted.
         if self._guarded is threading.main_thread() and self._guarded.ident:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
-import shlex
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from mammoctl import inventory as inventories
 from mammoctl.errors import RemoteError, UsageError
 from mammoctl.jobs import driver
 from mammoctl.jobs.account import account, scratch
@@ -137,11 +137,11 @@ def _is_active(nodes: Nodes) -> bool:
 def _require(nodes: Nodes, deployment: ClusterFile) -> None:
     argv = [deployment.python, "-c", "import jupyterlab, ipykernel"]
     if nodes.run(nodes.cluster.master, argv, check=False).rc:
-        name = nodes.cluster.name
+        named = inventories.selector(nodes.cluster.source)
         raise UsageError(
-            f"JupyterLab is not part of the Python environment of {name}",
+            f"JupyterLab is not part of the Python environment of {nodes.cluster.name}",
             hint='add "jupyterlab" to python_extra_packages in group_vars/all.yml of the '
-            f"inventory, then: mammoctl bundle lock -i {shlex.quote(name)}, mammoctl provision",
+            f"inventory, then: mammoctl bundle lock -i {named}, mammoctl provision",
         )
 
 

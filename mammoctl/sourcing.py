@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mammoctl import inventory as inventories
 from mammoctl.bundle.sources import Sources
 from mammoctl.errors import UsageError
 
@@ -102,7 +103,8 @@ def require_brought(cluster: Cluster, extra: Mapping[str, Any], bundle: Bundle) 
         raise UsageError(
             f"bundle {bundle.key} lacks what the inventory asks for",
             details=lost,
-            hint=f"make it with this inventory: mammoctl bundle create -i {cluster.name}",
+            hint=f"make it with this inventory: mammoctl bundle create -i "
+            f"{inventories.selector(cluster.source)}",
         )
 
 

@@ -29,23 +29,31 @@ _SETTING = re.compile(
 )
 
 
-def write(nodes: Nodes, target: Path, name: str, key: PublicKey) -> dict[str, Any]:
-    """Write what an operator is handed, and return its manifest.
+def require(nodes: Nodes, target: Path) -> None:
+    """See that what an operator is handed can be written, before they are let in.
 
     Raises:
         UsageError: the file is there already, the host keys lie elsewhere, or the nodes have
             several logins that the inventory does not name.
     """
-    from mammoctl.jobs.known import submitter
-
     cluster = nodes.cluster
-    secrets = [*rotation.ROTATED, *rotation.kept(cluster.path)]
+    archive.require_free(target)
     if not cluster.known_hosts.is_relative_to(cluster.path):
         raise UsageError(
             f"the host keys of {cluster.name} lie outside of its inventory: {cluster.known_hosts}",
             hint=f"move them to {cluster.path / 'known_hosts'}, and name them in the inventory as "
             "{{ inventory_dir }}/known_hosts",
         )
+    _login(nodes)
+
+
+def write(nodes: Nodes, target: Path, name: str, key: PublicKey) -> dict[str, Any]:
+    """Write what an operator is handed, and return its manifest; see `require` for errors."""
+    from mammoctl.jobs.known import submitter
+
+    require(nodes, target)
+    cluster = nodes.cluster
+    secrets = [*rotation.ROTATED, *rotation.kept(cluster.path)]
     with archive.draft(target) as parts:
         for path in inventory.files(cluster, keys=False, secrets=secrets):
             if b"PRIVATE KEY-----" in path.read_bytes():

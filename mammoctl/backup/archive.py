@@ -88,6 +88,18 @@ class Draft:
         return manifest
 
 
+def require_free(target: Path) -> None:
+    """See that an archive can be written to a place.
+
+    Raises:
+        UsageError: something is there already, or its folder is not.
+    """
+    if target.exists():
+        raise UsageError(f"{target} is there already", hint="name another with --output")
+    if not target.parent.is_dir():
+        raise UsageError(f"there is no folder {target.parent}", hint=f"mkdir -p {target.parent}")
+
+
 @contextmanager
 def draft(target: Path) -> Iterator[Draft]:
     """Yield an archive in the making, on the file system of ``target``.
@@ -95,10 +107,7 @@ def draft(target: Path) -> Iterator[Draft]:
     Raises:
         UsageError: ``target`` is there already, or its folder is not.
     """
-    if target.exists():
-        raise UsageError(f"{target} is there already", hint="name another with --output")
-    if not target.parent.is_dir():
-        raise UsageError(f"there is no folder {target.parent}", hint=f"mkdir -p {target.parent}")
+    require_free(target)
     with tempfile.TemporaryDirectory(prefix=".mammoctl-", dir=target.parent) as folder:
         yield Draft(Path(folder))
 

@@ -67,6 +67,8 @@ def grant(
     cluster = inventories.load(inventory)
     option = again(inventory)
     with Nodes(cluster) as nodes, lock.held(nodes, "access grant", option=option):
+        if output:
+            handover.require(nodes, output.expanduser())
         before = everywhere.ask(nodes, "list")
         public = _key_of(name, given, before, option)
         known = before.access.get(name)
@@ -249,6 +251,7 @@ def accept(
         mammoctl access accept maria.access --key ~/.ssh/id_ed25519
     """
     from mammoctl import console
+    from mammoctl import inventory as inventories
     from mammoctl.access import handover
     from mammoctl.backup.archive import Archive
     from mammoctl.backup.restore import folder
@@ -284,7 +287,7 @@ def accept(
         console.note(f"the key that was let in is {manifest['fingerprint']}")
         raise typer.Exit(1)
     if not as_json:
-        console.note(f"next: mammoctl status -i {where.name}")
+        console.note(f"next: mammoctl status -i {inventories.selector(cluster.source)}")
 
 
 def _entry(one: Access, asked: list[str]) -> dict[str, Any]:

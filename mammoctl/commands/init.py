@@ -74,13 +74,14 @@ def init(
 
         mammoctl init ward --from-ssh-config 'ward*' --jump gate.example.org
     """
-    from mammoctl import console
+    from mammoctl import console, inventory_text
     from mammoctl import inventory as inventories
     from mammoctl.init import draft, run, write
     from mammoctl.init.draft import Login
 
     named = draft.cluster_name(name or console.ask("Name of the cluster", "ward", option="NAME"))
     folder = Path("inventory") / named
+    inventory_text.require_place(folder.absolute())
     write.refuse_existing(folder)
     login = Login(user, key.expanduser().absolute() if key else None, port, jump)
     if jump:

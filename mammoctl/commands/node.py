@@ -57,6 +57,7 @@ def add(
     from mammoctl.bundle import carried
     from mammoctl.commands import init
     from mammoctl.commands import provision as provisioning
+    from mammoctl.errors import MammoctlError
     from mammoctl.init import draft
     from mammoctl.node import join, leave
     from mammoctl.ssh import Nodes
@@ -87,7 +88,15 @@ def add(
         if bundle is None:
             with Nodes(cluster) as nodes:
                 bundle = carried.of_cluster(nodes)
-        provisioning.provision(inventory=inventory, bundle=bundle, yes=yes, as_json=as_json)
+        try:
+            provisioning.provision(inventory=inventory, bundle=bundle, yes=yes, as_json=as_json)
+        except MammoctlError as exc:
+            new = ", ".join(one.draft.name for one in found)
+            exc.details.append(
+                f"the inventory has {new} by now: mammoctl provision {again(inventory)}".rstrip()
+                + " brings them in, mammoctl node remove takes one out again"
+            )
+            raise
         with Nodes(now) as nodes:
             leave.keep_all(nodes)  # one of them may have left before
         return
@@ -123,9 +132,10 @@ def remove(
 ) -> None:
     """Take a worker out of the cluster without losing data: drain it, copy its blocks, stop it.
 
-    Waits until no application holds its cores, has HDFS copy what only it would take along, stops
-    its services for good, takes it out of the inventory (whose comments stay), and provisions the
-    others. The machine itself keeps what was installed. Safe to repeat after an interruption.
+    Waits until no application holds its cores, while jobs that come wait for their turn; has HDFS
+    copy what only it would take along, stops its services for good, takes it out of the inventory
+    (whose comments stay), and provisions the others. The machine itself keeps what was installed.
+    Safe to repeat after an interruption.
 
     Examples:
         mammoctl node remove ward4
@@ -205,13 +215,23 @@ def _drain(nodes: Nodes, record: ClusterFile, name: str, wait_s: float, *, force
         NotDrained: it is still needed.
         RemoteError: its services did not stop.
     """
+    from mammoctl import console
     from mammoctl.errors import Interrupted
+    from mammoctl.node import leave
 
     deadline = time.monotonic() + wait_s
     try:
-        if not force:
-            _await_work(nodes, name, deadline)
-        _let_go(nodes, record, name, deadline)
+        try:
+            if not force:
+                _await_work(nodes, name, deadline)
+            if why := leave.let_spark_go(nodes, record, name):
+                console.warn(
+                    f"the Spark master did not let {name} go ({why}); its worker is just stopped"
+                )
+        finally:
+            leave.let_in(nodes)
+        if record.storage.kind == "hdfs":
+            _copy_blocks(nodes, record, name, deadline)
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted; {name} is still in the inventory, and may take no new work",
@@ -222,23 +242,20 @@ def _drain(nodes: Nodes, record: ClusterFile, name: str, wait_s: float, *, force
     nodes.run(name, ["systemctl", "disable", "--now", *units], sudo=True, timeout=180)
 
 
-def _let_go(nodes: Nodes, record: ClusterFile, name: str, deadline: float) -> None:
+def _copy_blocks(nodes: Nodes, record: ClusterFile, name: str, deadline: float) -> None:
     from mammoctl import console
     from mammoctl.node import leave
 
-    if why := leave.let_spark_go(nodes, record, name):
-        console.warn(f"the Spark master did not let {name} go ({why}); its worker is just stopped")
-    if record.storage.kind == "hdfs":
-        console.step(f"Copying the blocks of {name} to the others")
-        last = [""]
+    console.step(f"Copying the blocks of {name} to the others")
+    last = [""]
 
-        def told(text: str) -> None:
-            if text != last[0]:
-                console.note(f"  {name}: {text}")
-                last[0] = text
+    def told(text: str) -> None:
+        if text != last[0]:
+            console.note(f"  {name}: {text}")
+            last[0] = text
 
-        left = max(0.0, deadline - time.monotonic())
-        leave.copy_blocks(nodes, record, name, wait_s=left, told=told)
+    left = max(0.0, deadline - time.monotonic())
+    leave.copy_blocks(nodes, record, name, wait_s=left, told=told)
 
 
 def _await_work(nodes: Nodes, name: str, deadline: float) -> None:
@@ -247,6 +264,7 @@ def _await_work(nodes: Nodes, name: str, deadline: float) -> None:
     from mammoctl.status.gather import gather
 
     told = False
+    leave.hold_back(nodes, name)
     while cores := leave.work_on(gather(nodes, answer_s=15), name):
         if time.monotonic() > deadline:
             raise leave.NotDrained(
@@ -258,6 +276,7 @@ def _await_work(nodes: Nodes, name: str, deadline: float) -> None:
             console.note(f"  {name}: waiting until applications give back {cores} cores")
             told = True
         time.sleep(5)
+        leave.hold_back(nodes, name)
 
 
 def register(root: typer.Typer) -> None:

@@ -32,7 +32,7 @@ Limit = Annotated[
         "--limit",
         "-l",
         metavar="NODE",
-        help="Change only these; names, patterns, groups; may be repeated. All are looked at.",
+        help="Change only these; names, patterns, groups, !NODE for all but it. All are looked at.",
         autocompletion=completion.targets,
     ),
 ]

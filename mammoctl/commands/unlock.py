@@ -12,7 +12,7 @@ def unlock(*, inventory: Inventory = None, yes: Yes = False, as_json: Json = Fal
 
     Commands that change a cluster hold a lock on its master, so that two operators do not change
     it at the same time. It ends with its command, and a minute after its machine is gone: to end it
-    by hand is for a command that hangs. That command is not stopped by it.
+    by hand is for a command that hangs. That command is stopped when another takes the lock.
 
     Examples:
         mammoctl unlock

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,11 +118,7 @@ def from_ssh_config(patterns: Sequence[str], login: Login, path: Path | None = N
         keys: list[str] = list(found.get("identityfile") or [])
         jump = str(found.get("proxyjump") or "")
         if "," in jump or (jump in ("", "none") and found.get("proxycommand")):
-            raise UsageError(
-                f"{name} in {path} is reached over several jumps or a command of its own",
-                hint="write its inventory by hand (inventory/example), with "
-                "ansible_ssh_common_args: -o ProxyCommand=...",
-            )
+            raise _by_hand(name, path)
         own = Login(
             user=login.user or found.get("user"),
             key=login.key or (Path(keys[0]).expanduser() if keys else None),
@@ -129,6 +127,37 @@ def from_ssh_config(patterns: Sequence[str], login: Login, path: Path | None = N
         )
         drafts.append(Draft(name, str(found.get("hostname") or name), own))
     return _distinct(drafts)
+
+
+def _by_hand(name: str, path: Path) -> UsageError:
+    return UsageError(
+        f"{name} in {path} is reached over several jumps or a command of its own",
+        hint="write its inventory by hand (inventory/example), with "
+        "ansible_ssh_common_args: -o ProxyCommand=...",
+    )
+
+
+def jump_of(options: Mapping[str, str]) -> str | None:
+    """Return the jump host in options of SSH as ``[USER@]HOST[:PORT]``; empty where there is none.
+
+    None means that they say more than that: several jumps, or a command of its own.
+
+    Raises:
+        ValueError: a quote is not closed.
+    """
+    lower = {key.lower(): value for key, value in options.items()}
+    jump = lower.get("proxyjump") or "none"
+    if jump != "none":
+        return None if "," in jump else jump
+    command = lower.get("proxycommand") or "none"
+    if command == "none":
+        return ""
+    words = shlex.split(command)
+    if words[0].rpartition("/")[2] != "ssh" or "-W" not in words:
+        return None
+    given = dict(itertools.pairwise(words))
+    user, port = given.get("-l", ""), given.get("-p", "")
+    return (f"{user}@" if user else "") + words[-1] + (f":{port}" if port else "")
 
 
 def _resolve(config: Any, jump: str) -> str:
@@ -164,10 +193,12 @@ def from_ansible(path: str, group: str, login: Login) -> list[Draft]:
             hint=f"its groups: {', '.join(have)}",
         )
     variables = (document.get("_meta") or {}).get("hostvars") or {}
-    return _distinct([_of_ansible(name, variables.get(name) or {}, login) for name in names])
+    return _distinct(
+        [_of_ansible(name, variables.get(name) or {}, login, source) for name in names]
+    )
 
 
-def _of_ansible(name: str, values: Mapping[str, Any], login: Login) -> Draft:
+def _of_ansible(name: str, values: Mapping[str, Any], login: Login, source: Path) -> Draft:
     def text(*keys: str) -> str:
         return next((str(values[key]) for key in keys if values.get(key)), "")
 
@@ -175,18 +206,20 @@ def _of_ansible(name: str, values: Mapping[str, Any], login: Login) -> Draft:
         options = inventories.ssh_options(
             text("ansible_ssh_common_args"), text("ansible_ssh_extra_args")
         )
+        jump = login.jump or jump_of(options)
     except ValueError as exc:
         raise UsageError(
             f"the SSH arguments of {name} cannot be read: {exc}", hint="close every quote in them"
         ) from exc
-    lower = {key.lower(): value for key, value in options.items()}
+    if jump is None:
+        raise _by_hand(name, source)
     key = text("ansible_ssh_private_key_file", "ansible_private_key_file")
     port = text("ansible_port", "ansible_ssh_port")
     own = Login(
         user=login.user or text("ansible_user", "ansible_ssh_user", "ansible_remote_user") or None,
         key=login.key or (Path(key).expanduser() if key else None),
         port=login.port if login.port != 22 else int(port) if port.isdigit() else 22,
-        jump=login.jump or lower.get("proxyjump", ""),
+        jump=jump,
     )
     return Draft(name, text("ansible_host", "ansible_ssh_host") or name, own)
 

@@ -6,6 +6,7 @@ import difflib
 import getpass
 import json
 import platform
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,11 @@ def kill(nodes: Nodes, job: str) -> tuple[str, dict[str, Any]]:
     if before["state"]["state"] in ENDED:
         return before["state"]["state"], before["state"]
     master = nodes.cluster.master.name
-    nodes.run(master, agent_argv(job, "mark-kill", submitter()), sudo=account(nodes))
+    argv = agent_argv(job, "mark-kill", submitter())
+    marked = nodes.run(master, argv, sudo=account(nodes), check=False)
+    # The job may be what fills the disk, and its agent an older one.
+    if marked.rc and not re.search("No space left|quota exceeded", marked.stderr):
+        raise failed(marked)
     stop = ["systemctl", "stop", f"mammoctl-job-{job}.service"]
     said = nodes.run(master, stop, sudo=True, check=False)
     after = show(nodes, job)["state"]
@@ -119,8 +124,12 @@ def resolve(nodes: Nodes, word: str) -> str:
 
 def list_jobs(nodes: Nodes) -> list[dict[str, Any]]:
     """Return specification and state of every job on the cluster, oldest first."""
-    # an agent of our own version for jobs of all versions; Python runs a zip from a file alone
-    line = f'f=$(mktemp) && trap "rm -f $f" EXIT && cat >"$f" && {SYSTEM_PYTHON} "$f" list'
+    # an agent of our own version for jobs of all versions; Python runs a zip from a file alone,
+    # which lies in memory: who asks may want to make room on a full disk
+    line = (
+        "f=$(mktemp -p /dev/shm 2>/dev/null || mktemp) && "
+        f'trap "rm -f $f" EXIT && cat >"$f" && {SYSTEM_PYTHON} "$f" list'
+    )
     result = nodes.run(nodes.cluster.master.name, line, sudo=account(nodes), input=agent())
     jobs: list[dict[str, Any]] = json.loads(result.stdout)
     return sorted(jobs, key=lambda item: float(item["state"].get("submitted_at") or 0))

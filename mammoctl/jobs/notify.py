@@ -53,14 +53,24 @@ def targets(words: Sequence[str]) -> Targets:
         if mail := _MAIL.fullmatch(text):
             addresses.append(f"mailto:{mail[1]}")
         elif re.match(r"https?:", text, re.IGNORECASE):
-            if not urlsplit(text).hostname:
-                raise UsageError(f"--notify {text}: no host", hint="write https://HOST/PATH")
+            _require_address(text)
             addresses.append(text)
         elif text:
             commands.append(text)
         else:
             raise UsageError("--notify is empty", hint="give a command, an URL or a mail address")
     return Targets(tuple(addresses), tuple(commands))
+
+
+def _require_address(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        why = "" if parts.hostname else "no host"
+        _ = parts.port
+    except ValueError as exc:  # brackets that are not closed, a port beyond all
+        why = str(exc)
+    if why:
+        raise UsageError(f"--notify {text}: {why}", hint="write https://HOST[:PORT]/PATH")
 
 
 def require_mail(nodes: Nodes, addresses: Sequence[str]) -> None:

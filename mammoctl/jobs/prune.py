@@ -51,7 +51,7 @@ def candidates(nodes: Nodes, age: float, keep: int, *, now: float | None = None)
     now = time.time() if now is None else now
     sizes = _sizes(nodes)
     found = []
-    for item in jobs[: len(jobs) - keep] if keep else jobs:
+    for item in jobs[: max(0, len(jobs) - keep)]:
         state, job = item["state"], str(item["spec"]["id"])
         # nobody saw the end of a lost one
         ended = float(state.get("finished_at") or state.get("submitted_at") or 0)

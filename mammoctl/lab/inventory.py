@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from mammoctl import files
+from mammoctl import files, inventory_text
 from mammoctl.errors import LabError
 from mammoctl.lab.limits import visible_cores
 from mammoctl.lab.state import LabState
@@ -61,7 +61,9 @@ def require_own(folder: Path) -> None:
 
     Raises:
         LabError: there is one in ``folder``.
+        InventoryError: no inventory can lie there.
     """
+    inventory_text.require_place(folder.absolute())
     for name in ("hosts.yml", "group_vars/all.yml"):
         path = folder / name
         if path.exists() and not path.read_text().startswith(_HEADER):

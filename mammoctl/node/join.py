@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,9 +9,9 @@ from typing import TYPE_CHECKING
 from mammoctl import inventory as inventories
 from mammoctl.errors import MammoctlError, UsageError
 from mammoctl.init import keys, look
-from mammoctl.init.draft import Draft, Login
+from mammoctl.init.draft import Draft, Login, jump_of
 from mammoctl.init.keys import HostKey
-from mammoctl.inventory import Cluster, Host
+from mammoctl.inventory import Cluster
 from mammoctl.node import edit
 
 if TYPE_CHECKING:
@@ -34,19 +32,10 @@ class Newcomer:
 def usual_login(cluster: Cluster) -> Login:
     """Return how the cluster's workers are logged in to; new ones get it from the same groups."""
     host = cluster.workers[-1]
-    return Login(host.user, host.key_file, 22, _jump(host))
-
-
-def _jump(host: Host) -> str:
-    """Return the jump host of a node as ``[USER@]HOST[:PORT]``; empty where there is none."""
-    if jump := host.ssh_option("ProxyJump"):
-        return "" if jump == "none" else jump
-    words = shlex.split(host.ssh_option("ProxyCommand") or "")
-    if "-W" not in words:
-        return ""
-    given = dict(itertools.pairwise(words))
-    user, port = given.get("-l", ""), given.get("-p", "")
-    return (f"{user}@" if user else "") + words[-1] + (f":{port}" if port else "")
+    ports = {one.port for one in cluster.hosts.values()}
+    # The port of one node alone may be its own, as behind a forwarding.
+    port = host.port if len(ports) == 1 < len(cluster.hosts) else 22
+    return Login(host.user, host.key_file, port, jump_of(host.ssh_options) or "")
 
 
 def refuse_known(cluster: Cluster, drafts: Sequence[Draft]) -> None:
@@ -98,15 +87,16 @@ def reach(cluster: Cluster, drafts: Sequence[Draft], confirm: Confirm) -> list[N
         said = require_all(nodes.run_all(look.script(), hosts=list(hosts), timeout=60))
     login = usual_login(cluster)
     return [
-        Newcomer(draft, look.parse(said[draft.name].stdout), _values(draft, login))
+        Newcomer(draft, look.parse(said[draft.name].stdout), _values(draft, login, cluster))
         for draft in drafts
     ]
 
 
-def _values(draft: Draft, usual: Login) -> dict[str, object]:
+def _values(draft: Draft, usual: Login, cluster: Cluster) -> dict[str, object]:
     """Return what the inventory must say of a machine, beside what its groups say."""
     values: dict[str, object] = {"ansible_host": draft.address}
-    if draft.login.port != usual.port:
+    # Whether another port than SSH's comes from a group cannot be told: it is written down.
+    if {draft.login.port, *(host.port for host in cluster.hosts.values())} != {22}:
         values["ansible_port"] = draft.login.port
     if draft.login.user and draft.login.user != usual.user:
         values["ansible_user"] = draft.login.user

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mammoctl import cluster as clusters
 from mammoctl import targets
 from mammoctl.errors import MammoctlError, RemoteError, UsageError
+from mammoctl.jobs.remote.queue import LEAVING
 from mammoctl.status import master
 from mammoctl.status.node import NodeState
 
@@ -143,6 +144,21 @@ def work_on(state: ClusterState, name: str) -> int:
     """Return how many cores of a node's worker applications hold."""
     workers = state.spark.alive if state.spark else []
     return sum(worker.cores_used for worker in workers if worker.host == name)
+
+
+def hold_back(nodes: Nodes, name: str) -> None:
+    """Have jobs that come wait for their turn; to be repeated, or it ends after a minute.
+
+    Spark cannot be told to give a worker nothing new and leave its executors in peace: letting a
+    worker go takes them out of the applications that run.
+    """
+    nodes.put(nodes.cluster.master, f"{name}\n".encode(), str(LEAVING), sudo=True)
+
+
+def let_in(nodes: Nodes) -> None:
+    """Let jobs begin again."""
+    with suppress(MammoctlError):  # it ends by itself
+        nodes.run(nodes.cluster.master, ["rm", "-f", str(LEAVING)], sudo=True, timeout=60)
 
 
 def let_spark_go(nodes: Nodes, record: ClusterFile, name: str) -> str:

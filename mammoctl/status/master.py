@@ -133,7 +133,7 @@ def jobs(nodes: Nodes, newest: int) -> list[Job]:
     """
     from mammoctl.jobs.known import list_jobs
 
-    return [_job(item) for item in reversed(list_jobs(nodes)[-newest:])]
+    return [_job(item) for item in list_jobs(nodes)[::-1][:newest]]
 
 
 def _job(item: dict[str, Any]) -> Job:

@@ -10,6 +10,7 @@ was restarted, or the unit is gone.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import subprocess
@@ -87,6 +88,15 @@ def _admit(folder: Path) -> None:
     write_state(folder, {**read_state(folder), "boot_id": boot_id()})
 
 
+def _mark_kill(folder: Path, who: str) -> None:
+    """Note who wants the end; on a full disk, which the job may have filled, without the name."""
+    try:
+        (folder / "kill").write_text(who + "\n")
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+
+
 def _reopen(folder: Path) -> None:
     """Make ready for another attempt; two at once cannot both do so."""
     with locked(folder):
@@ -126,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "run":
         return _run(folder)
     if options.command == "mark-kill":
-        (folder / "kill").write_text(options.value + "\n")
+        _mark_kill(folder, options.value)
     elif options.command == "follow":
         for item in events(folder, int(options.value or 0), options.log):
             _emit(item)

@@ -22,6 +22,20 @@ POLL = 1.0
 UNANSWERED_S = 120.0
 """Seconds that the Spark master may be silent while a job waits for its turn."""
 
+LEAVING = Path("/run/mammoctl-leaving")
+"""Names the node that is to become idle; whoever waits for that writes it again and again."""
+
+FRESH_S = 60.0
+"""Seconds after which nobody waits for that any more."""
+
+
+def leaving(now: float) -> str:
+    """Return the node that is to become idle and get nothing new; empty when there is none."""
+    try:
+        return LEAVING.read_text().strip() if now - LEAVING.stat().st_mtime < FRESH_S else ""
+    except OSError:
+        return ""
+
 
 def take_turn(folder: Path, jobs: Path) -> None:
     """Wait until the cluster has room for a job; then its record says that it runs.
@@ -48,6 +62,8 @@ def take_turn(folder: Path, jobs: Path) -> None:
                 reason = turn.why_not(
                     mine, needs, others, page, free_mb=turn.memory(), now=time.time()
                 )
+            if reason is None and (node := leaving(time.time())):
+                reason = f"{node} is being taken out of the cluster, and must become idle first"
             if reason is None:
                 write_state(folder, started(mine, time.time()))
                 report(folder, {"event": "began"})

@@ -116,7 +116,7 @@ def finished(
     code = exit_code(how, status)
     ended = {**state, "finished_at": now, "exit_code": code, "service_result": result}
     if kill is not None:
-        return {**ended, "state": "killed", "reason": f"ended by {kill}"}
+        return {**ended, "state": "killed", "reason": f"ended by {kill or 'somebody'}"}
     if how == "exited" and code == 0 and result == "success":
         return {**ended, "state": "succeeded", "reason": ""}
     if stopping:

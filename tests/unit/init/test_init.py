@@ -106,6 +106,36 @@ def test_from_an_ansible_inventory(tmp_path):
         draft.from_ansible(str(tmp_path / "none"), "all", Login())
 
 
+@pytest.mark.parametrize(
+    ("options", "jump"),
+    [
+        ({}, ""),
+        ({"proxyjump": "none", "ProxyCommand": "none"}, ""),
+        ({"ProxyJump": "me@gate:2200"}, "me@gate:2200"),
+        ({"ProxyJump": "a,b"}, None),
+        ({"ProxyCommand": keys.jump_command(Login(jump="me@gate:2200"), "/k")}, "me@gate:2200"),
+        ({"ProxyCommand": "/usr/bin/ssh -W %h:%p gate"}, "gate"),
+        ({"ProxyCommand": "nc -X 5 -x proxy:1080 %h %p"}, None),
+    ],
+)
+def test_the_jump_in_options_of_ssh(options, jump):
+    assert draft.jump_of(options) == jump
+
+
+def test_machines_behind_a_jump_that_only_a_command_names(monkeypatch, tmp_path):
+    """As `init` itself writes it: without it they would be looked for on this network."""
+
+    def described(args):
+        variables = {"n1": {"ansible_ssh_common_args": args}}
+        document = {"ward": {"hosts": ["n1"]}, "_meta": {"hostvars": variables}}
+        monkeypatch.setattr(inventory, "read_document", lambda _: document)
+        return draft.from_ansible(str(tmp_path), "ward", Login())[0].login.jump
+
+    assert described('-o "ProxyCommand=ssh -p 2200 -l me -W %h:%p gate"') == "me@gate:2200"
+    with pytest.raises(UsageError, match="several jumps or a command of its own"):
+        described("-o ProxyJump=a,b")
+
+
 def names(duties, what):
     return [name for name, duty in duties.items() if getattr(duty, what)]
 

@@ -1,10 +1,14 @@
-"""An inventory in another encoding is told by its line; Ansible says nothing of it."""
+"""What neither Ansible nor SSH says of an inventory: another encoding, a blank in its path."""
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
+from typer.testing import CliRunner
 
 from mammoctl import inventory, inventory_text
+from mammoctl.cli import app
 from mammoctl.errors import InventoryError
 
 
@@ -27,3 +31,28 @@ def test_what_ansible_passes_over_need_not_be_text(tmp_path, name):
     file.parent.mkdir(parents=True)
     file.write_bytes(b"\0\xe9")
     inventory_text.require(tmp_path / "hosts.yml")
+
+
+def test_a_path_with_a_blank_is_refused(tmp_path, monkeypatch):
+    """Its known_hosts would be looked for at what is before the blank, and no key be known."""
+    folder = tmp_path / "my project"
+    (folder / "inventory" / "ward").mkdir(parents=True)
+    (folder / "inventory" / "ward" / "hosts.yml").write_text("all: {}\n")
+    monkeypatch.chdir(folder)
+    with pytest.raises(InventoryError, match=r"cannot lie in .*/my project/inventory/ward"):
+        inventory.load("ward")
+    done = CliRunner().invoke(app, ["init", "other", "--host", "n1=192.0.2.1"])
+    assert isinstance(done.exception, InventoryError)
+    assert not (folder / "inventory" / "other").exists()
+
+
+def test_what_names_an_inventory_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ward", "elsewhere/it's"):
+        folder = tmp_path / ("inventory/ward" if name == "ward" else name)
+        folder.mkdir(parents=True)
+        (folder / "hosts.yml").write_text("all: {}\n")
+        told = inventory.selector(folder / "hosts.yml")
+        (word,) = shlex.split(told)
+        assert inventory.find(word) == folder / "hosts.yml"
+        assert (told == "ward") == (name == "ward")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 
 from mammoctl.errors import JobError, RemoteError, UsageError
 from mammoctl.jobs import known
+from mammoctl.jobs.remote import agent, records
 from mammoctl.ssh import Result
 
 JOB = "train-20261121-104512-ab12"
@@ -70,3 +75,67 @@ def test_a_record_that_cannot_be_brought_up_to_date_is_told_as_that() -> None:
     with pytest.raises(RemoteError) as caught:
         known.show(Master(complaint=complaint), JOB)  # type: ignore[arg-type]
     assert "No space left" in caught.value.details[-1]
+
+
+@pytest.mark.parametrize(
+    ("complaint", "ends"),
+    [
+        ("OSError: [Errno 28] No space left on device", True),
+        ("PermissionError: [Errno 13] Permission denied", False),
+    ],
+)
+def test_a_job_that_has_filled_the_disk_can_be_ended(*, complaint: str, ends: bool) -> None:
+    master = Master("running", "failed")
+    asked = master.run
+
+    def run(host: str, command: list[str] | str, **options: Any) -> Result:
+        done = asked(host, command, **options)
+        if "mark-kill" in command:
+            if options.get("check", True):
+                raise RemoteError(complaint)
+            return Result(host, "", "", complaint, 1)
+        return done
+
+    master.run = run  # type: ignore[method-assign]
+    if ends:
+        known.kill(master, JOB)  # type: ignore[arg-type]
+        assert master.ran == ["show", "mark-kill", "stop", "show"]
+    else:
+        with pytest.raises(RemoteError):
+            known.kill(master, JOB)  # type: ignore[arg-type]
+        assert "stop" not in master.ran
+
+
+def test_a_full_disk_leaves_a_mark_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _text: str) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert agent.main(["mark-kill", str(tmp_path), "ann@desk"]) == 0
+    assert (tmp_path / "kill").exists()
+    state = records.finished({}, {}, 1.0, kill="", stopping=False)
+    assert (state["state"], state["reason"]) == ("killed", "ended by somebody")
+
+
+def test_jobs_are_listed_although_no_disk_has_room() -> None:
+    lines: list[tuple[str, bytes]] = []
+
+    class Nodes:
+        cluster = SimpleNamespace(vars={}, master=SimpleNamespace(name="n1"))
+
+        def run(self, host: str, line: str, *, sudo: str, input: bytes) -> Result:
+            assert sudo
+            lines.append((line, input))
+            return Result(host, "", "[]", "", 0)
+
+    assert known.list_jobs(Nodes()) == []  # type: ignore[arg-type]
+    line, program = lines[0]
+    nowhere = {"PATH": os.environ["PATH"], "TMPDIR": "/proc/full"}
+    done = subprocess.run(
+        ["sh", "-c", line], input=program, env=nowhere, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert isinstance(json.loads(done.stdout), list)

@@ -81,6 +81,7 @@ def test_which_jobs_may_go(jobs: Any, sizes: None) -> None:
     assert chosen(0, 0) == [FIRST, COUNT]  # never one that is at work
     assert chosen(0, 1) == [FIRST]
     assert chosen(0, 3) == []
+    assert chosen(0, 5) == []  # more than there are
     assert chosen(901, 0) == []
     assert prune.candidates(NODES, 500, 0, now=1000.0)[0].size == 4096
 

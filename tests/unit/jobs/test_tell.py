@@ -108,7 +108,7 @@ def test_what_notify_may_be() -> None:
     )
     assert found.addresses == ("https://chat.example.org/hook", "mailto:ann@example.org")
     assert found.commands == ("notify-send done", "./told a@b.c")
-    for bad in ("", "https://", "http:///x"):
+    for bad in ("", "https://", "http:///x", "http://h:99999/x", "http://h:x/", "http://[::1/"):
         with pytest.raises(UsageError):
             notify.targets([bad])
 

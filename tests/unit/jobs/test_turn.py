@@ -159,6 +159,39 @@ def test_a_job_that_has_room_at_once_says_nothing(
     assert [event["event"] for event in events(jobs / "mine")] == ["began"]
 
 
+def test_no_job_begins_while_a_node_is_to_become_idle(
+    jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spark would give it the cores there that others have just given back."""
+    mark = tmp_path / "leaving"
+    mark.write_text("ward4\n")
+    monkeypatch.setattr(queue, "LEAVING", mark)
+    left = pages(monkeypatch, page(0, 0, 0), page(0, 0, 0))
+    ask = turn.ask
+
+    def gone_with_the_second(address: str) -> Any:
+        if len(left) == 1:
+            mark.unlink()
+        return ask(address)
+
+    monkeypatch.setattr(turn, "ask", gone_with_the_second)
+    queue.take_turn(jobs / "mine", jobs)
+    told = events(jobs / "mine")
+    assert [event["event"] for event in told] == ["queued", "began"]
+    assert told[0]["text"].startswith("ward4 is being taken out of the cluster")
+
+
+def test_who_has_gone_away_keeps_no_job_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "leaving"
+    mark.write_text("ward4\n")
+    monkeypatch.setattr(queue, "LEAVING", mark)
+    written = mark.stat().st_mtime
+    assert queue.leaving(written + 30) == "ward4"
+    assert queue.leaving(written + 61) == ""
+
+
 def test_only_jobs_that_live_are_waited_for(jobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, boot in (("first", "b"), ("rebooted", "old"), ("gone", "b")):
         (jobs / name).mkdir()

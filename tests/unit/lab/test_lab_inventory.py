@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mammoctl import files
-from mammoctl.errors import LabError
+from mammoctl.errors import InventoryError, LabError
 from mammoctl.lab import inventory
 from mammoctl.lab.plan import Request, plan
 from mammoctl.lab.state import LabState
@@ -77,3 +77,8 @@ def test_somebody_elses_inventory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hosts.yml").write_text("all: {}\n")
     with pytest.raises(LabError, match="was not written by the lab"):
         inventory.require_own(tmp_path)
+
+
+def test_a_lab_that_no_command_could_use_is_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match="blank"):
+        inventory.require_own(tmp_path / "my project" / "inventory" / "lab")

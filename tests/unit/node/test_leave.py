@@ -209,3 +209,11 @@ def test_an_older_cluster_is_provisioned_first():
         leave.copy_blocks(nodes, RECORD, "n3", wait_s=0, told=print)
     assert caught.value.hint.startswith("mammoctl provision")
     assert nodes.files == {}
+
+
+def test_jobs_are_held_back_by_a_name_on_the_master_and_let_in_again():
+    nodes = FakeNodes()
+    leave.hold_back(nodes, "n3")
+    assert nodes.files == {"/run/mammoctl-leaving": b"n3\n"}
+    leave.let_in(nodes)
+    assert nodes.ran == [["rm", "-f", "/run/mammoctl-leaving"]]

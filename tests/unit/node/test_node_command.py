@@ -54,7 +54,7 @@ def ward(tmp_path, monkeypatch):
     (folder / "known_hosts").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MAMMOCTL_CACHE_DIR", str(tmp_path / "cache"))
-    there = SimpleNamespace(file=folder / "hosts.yml", did=[], fails=None, prepared=[])
+    there = SimpleNamespace(file=folder / "hosts.yml", did=[], fails=None, prepared=[], held=[])
 
     class Nodes:
         def __init__(self, cluster):
@@ -106,6 +106,8 @@ def ward(tmp_path, monkeypatch):
     monkeypatch.setattr(leave, "require_room", lambda *_: None)
     monkeypatch.setattr(leave, "blocks", lambda *_: {})
     monkeypatch.setattr(leave, "work_on", lambda *_: 0)
+    monkeypatch.setattr(leave, "hold_back", lambda _, name: there.held.append(name))
+    monkeypatch.setattr(leave, "let_in", lambda _: there.held.append("let in"))
     monkeypatch.setattr(leave, "let_spark_go", lambda *_: there.did.append("let go") or "")
     monkeypatch.setattr(leave, "copy_blocks", copy_blocks)
     monkeypatch.setattr(leave, "keep_all", lambda _: there.did.append("kept"))
@@ -130,6 +132,21 @@ def test_a_node_leaves_step_by_step(ward):
     assert text.startswith("# our ward\n")
     assert ward.file.stat().st_mode & 0o777 == 0o640
     assert "ward: n2 has left" in done.stdout
+
+
+def test_jobs_wait_while_a_node_is_to_become_idle(ward, monkeypatch):
+    cores = [4, 2, 0]
+    monkeypatch.setattr(leave, "work_on", lambda *_: cores.pop(0))
+    monkeypatch.setattr(command.time, "sleep", lambda _: None)
+    assert ward.call("remove", "n2", "--yes").exit_code == 0
+    assert ward.held == ["n2", "n2", "n2", "let in"]
+
+
+def test_jobs_begin_again_when_it_does_not_become_idle(ward, monkeypatch):
+    monkeypatch.setattr(leave, "work_on", lambda *_: 4)
+    done = ward.call("remove", "n2", "--yes", "--wait", "0")
+    assert isinstance(done.exception, leave.NotDrained)
+    assert ward.held == ["n2", "let in"]
 
 
 def test_what_is_not_drained_stays_in_the_inventory(ward):
@@ -226,6 +243,19 @@ def test_a_node_joins(ward):
     assert (ward.file.parent / "known_hosts").read_text() == "10.0.0.4 ssh-ed25519 QUFBQQ==\n"
     expected = {"inventory": None, "bundle": None, "yes": True, "as_json": False}
     assert ward.did == [expected, "kept"]
+
+
+def test_who_is_not_provisioned_all_the_same_is_in_the_inventory(ward, monkeypatch):
+    """Refused at the question, or locked out by another operator: that is told then."""
+
+    def refuse(**_options):
+        raise UsageError("not confirmed; nothing was done")
+
+    monkeypatch.setattr(command, "provision", refuse)
+    done = ward.call("add", "n4=10.0.0.4", "-i", "ward", "--accept-new-host-keys")
+    (told,) = done.exception.details
+    assert told.startswith("the inventory has n4 by now: mammoctl provision -i ward brings")
+    assert "n4" in ward.file.read_text()
 
 
 def test_a_node_joins_the_inventory_alone(ward):

@@ -113,6 +113,15 @@ def test_in_and_out_again(mammoctl, maria, tmp_path):
     assert mammoctl("list", "--json").value["access"] == []
 
 
+def test_nobody_is_let_in_whose_file_cannot_be_written(mammoctl, maria, tmp_path):
+    there = tmp_path / "maria.access"
+    there.touch()
+    for output, said in ((there, "is there already"), (tmp_path / "no" / "x", "no folder")):
+        words = ("maria", "--key", f"{maria}.pub", "--output", output)
+        assert said in mammoctl("grant", *words, error=UsageError).exception.message
+        assert authorized(tmp_path) == FOREIGN
+
+
 def test_what_is_refused(mammoctl, maria, tmp_path):
     assert "no access yet" in mammoctl("grant", "maria", error=UsageError).exception.message
     mammoctl("grant", "maria", "--key", f"{maria}.pub")

@@ -140,6 +140,30 @@ def test_a_lock_that_somebody_else_took_ends_what_it_protects(nodes, ward, monke
     other.release()
 
 
+def test_a_lock_that_was_ended_by_hand_is_not_taken_again(nodes, ward, monkeypatch, capsys):
+    """A command that hangs may still give signs of life: its lock would come back."""
+    monkeypatch.setattr(lock, "_SIGN_S", 0.5)
+    with (
+        Nodes(ward) as theirs,
+        pytest.raises(lock.Locked, match=r"the lock was lost, and .*upgrade"),
+        lock.held(nodes, "provision"),
+    ):
+        lock.end(theirs, lock.holder(theirs))
+        time.sleep(2)
+        assert lock.holder(theirs) is None
+        assert "has ended the lock of this command" in capsys.readouterr().err
+        with lock.held(theirs, "upgrade"):
+            time.sleep(30)
+            pytest.fail("went on beside the other")
+
+
+def test_who_just_looks_ends_no_command(nodes):
+    """To see whether a lock is held is to hold it for a moment."""
+    keeper = lock._Keeper(nodes, lock.FILE, RECORD, Path("/dev/null"))
+    keeper._lose_to(lock.parse(""))
+    assert keeper.lost_to is None
+
+
 def test_after_a_sleep_the_lock_is_taken_anew(nodes, monkeypatch):
     """Its connection may seem alive for long although the other end let go."""
     monkeypatch.setattr(lock, "_SIGN_S", 0.2)

@@ -96,6 +96,13 @@ def test_all_is_well():
     assert state.hdfs.live == ("n1", "n2")
 
 
+def test_no_recent_jobs_are_asked_for(monkeypatch):
+    kept = {"spec": {"id": "train-1"}, "state": {"state": "lost"}}
+    monkeypatch.setattr("mammoctl.jobs.known.list_jobs", lambda _nodes: [kept])
+    assert master.jobs(FakeNodes({}), 0) == []
+    assert [job.id for job in master.jobs(FakeNodes({}), 5)] == ["train-1"]
+
+
 def test_a_silent_node_hides_nothing_else():
     gone = ConnectionFailed("n2 (10.0.0.2 port 22) does not answer: timed out", hint="power?")
     state = look(n2=gone)
