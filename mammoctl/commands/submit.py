@@ -252,8 +252,10 @@ def carry_out(
         MammoctlError: something around the job failed.
         Exit: with the job's exit code.
     """
+    from contextlib import suppress
+
     from mammoctl import cluster as clusters
-    from mammoctl import console
+    from mammoctl import console, lock
     from mammoctl import inventory as inventories
     from mammoctl.errors import Interrupted, MammoctlError
     from mammoctl.jobs import launch
@@ -266,6 +268,12 @@ def carry_out(
     try:
         with Nodes(inventories.load(inventory)) as nodes:
             deployment = clusters.read(nodes)
+            with suppress(MammoctlError):
+                if who := lock.holder(nodes):
+                    console.warn(
+                        f"{nodes.cluster.name} is being changed by {who}: what that restarts may "
+                        "interrupt this job"
+                    )
             notices.require_mail(nodes, targets.addresses)
             job, shipment = prepare(nodes, deployment)
             job = launch.start(nodes, deployment, job, shipment, tell=targets.addresses)

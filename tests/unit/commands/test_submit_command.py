@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from mammoctl import cluster, inventory, ssh
+from mammoctl import cluster, inventory, lock, ssh
 from mammoctl.cli import app
 from mammoctl.errors import ConnectionFailed, Interrupted, MammoctlError
 from mammoctl.jobs import launch, notify, submit, watch
@@ -31,7 +32,7 @@ class Nodes:
         pass
 
     def run(self, *_: Any, **__: Any) -> Any:
-        return SimpleNamespace(rc=1)
+        return SimpleNamespace(rc=1, stdout="", stderr="")
 
 
 @pytest.fixture
@@ -88,6 +89,17 @@ def test_without_a_program_it_is_the_training(started: list[Any]) -> None:
     assert (request.name, request.epochs, request.options) == ("train", 3, {"folds": "5"})
     assert (job.id, shipment, tell) == (JOB, None, ())
     assert (options["kind"], options["position"].log) == ("train", None)
+
+
+def test_who_changes_the_cluster_meanwhile_is_told(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "being changed" not in run("--epochs", "3").stderr
+    who = lock.Holder("maria@ward", "upgrade", time.time())
+    monkeypatch.setattr(lock, "holder", lambda _nodes: who)
+    done = run("--epochs", "3")
+    assert done.exit_code == 3
+    assert "warning: ward is being changed by maria@ward (upgrade, since" in done.stderr
 
 
 def test_a_program_gets_what_follows_the_dashes(started: list[Any]) -> None:
