@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mammotrain.pixels import NO_MEMORY, lasts
+from mammotrain.storage import Storage
 
 COLUMNS = (
     "sha256 string, features array<float>, reason string, warnings array<string>, "
@@ -100,23 +101,19 @@ def read_features(spark: Any, folder: str, wanted: Any, dimension: int) -> Featu
         wanted: DataFrame with a column `sha256`, small enough to broadcast.
         dimension: length of a feature vector.
     """
-    from pyspark.errors import AnalysisException
     from pyspark.sql import functions as f
 
     rows = FeatureRows({}, {}, {})
-    try:
-        frame = (
-            spark.read.schema(COLUMNS)
-            .option("recursiveFileLookup", "true")
-            .option("pathGlobFilter", "*.parquet")
-            .option("ignoreCorruptFiles", "true")
-            .option("ignoreMissingFiles", "true")
-            .parquet(folder)
-        )
-    except AnalysisException as error:
-        if "PATH_NOT_FOUND" in str(error):
-            return rows
-        raise
+    if not Storage(spark).exists(folder):
+        return rows
+    frame = (
+        spark.read.schema(COLUMNS)
+        .option("recursiveFileLookup", "true")
+        .option("pathGlobFilter", "*.parquet")
+        .option("ignoreCorruptFiles", "true")
+        .option("ignoreMissingFiles", "true")
+        .parquet(folder)
+    )
     found = frame.join(f.broadcast(wanted), "sha256", "left_semi")
     pieces = 1
     if dimension > LARGE:

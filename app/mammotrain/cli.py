@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 
-from mammotrain import arguments, network
+from mammotrain import arguments, network, tensorflow_environment
 from mammotrain.backbones import find
 from mammotrain.decode import AUGMENTATIONS
 from mammotrain.entry import run
@@ -171,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the application and return its exit code."""
     new = parser()
     options = new.parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    tensorflow_environment.prepare()
     if options.validation + options.test >= 1.0:
         new.error("--validation and --test leave nobody to train on")
     network.check_options(new, options)

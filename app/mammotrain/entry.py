@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 
+from mammotrain import tensorflow_environment
 from mammotrain.errors import TrainError
 from mammotrain.events import Progress, log
 
@@ -36,7 +36,7 @@ def run(
     Returns:
         0 done, 1 failed, 2 unusable input, 130 interrupted.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    tensorflow_environment.prepare()
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )

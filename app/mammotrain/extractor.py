@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mammotrain import tensorflow_environment
 from mammotrain.backbones import build_extractor, dimension, file_sha256
 from mammotrain.cache import FeatureKey
 from mammotrain.errors import TrainError
@@ -50,7 +50,7 @@ def network(settings: ExtractSettings, threads: int) -> Any:
     """
     if settings in _networks:
         return _networks[settings]
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    tensorflow_environment.prepare()
     import tensorflow as tf
 
     with contextlib.suppress(RuntimeError):  # a worker that had another network before
