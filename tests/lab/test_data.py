@@ -58,7 +58,7 @@ def test_two_pushes_of_one_name(cli: Cli, provisioned: Provisioning, synthetic: 
     # the second may also have come late enough to find it there
     assert sorted(codes) in ([0, 0], [0, 2]), stderr + second.stderr
     if 2 in codes:
-        assert "is being changed, held by" in stderr + second.stderr
+        assert "the data set twice is being changed by" in stderr + second.stderr
     cli("data", "verify", "twice", "-i", LAB)
     cli("data", "remove", "twice", "-i", LAB, "--yes")
 
