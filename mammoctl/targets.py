@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import re
 from collections.abc import Sequence
 
 from mammoctl.errors import UsageError
@@ -23,6 +24,29 @@ def choose(cluster: Cluster, words: Sequence[str]) -> list[str]:
     if not words:
         return list(cluster.hosts)
     chosen = {name for word in words for name in _meant(cluster, word)}
+    return [name for name in cluster.hosts if name in chosen]
+
+
+def limited(cluster: Cluster, words: Sequence[str]) -> list[str]:
+    """Return the nodes that ``--limit`` means; none where there is no limit.
+
+    As for Ansible: parts between commas or colons are joined, ``!PART`` is taken out of them, and
+    of ``&PART`` only what is in both stays; without any other part they begin with all nodes.
+
+    Raises:
+        UsageError: a word means no node, or nothing is left.
+    """
+    # A colon in brackets is a pattern's own.
+    parts = [part for word in words for part in re.split(r"[,:](?![^\[]*\])", word) if part]
+    if not parts:
+        return []
+    chosen = set(choose(cluster, [part for part in parts if part[0] not in "!&"]))
+    for part in sorted(parts, key=lambda one: one[0] == "!"):
+        if part[0] in "!&":
+            meant = set(choose(cluster, [part[1:]]))
+            chosen = chosen - meant if part[0] == "!" else chosen & meant
+    if not chosen:
+        raise UsageError(f"--limit {','.join(words)} leaves no node", hint="name one that stays")
     return [name for name in cluster.hosts if name in chosen]
 
 

@@ -89,6 +89,18 @@ def missing_of(known: FeatureRows, wanted: Iterable[str]) -> list[str]:
     ]
 
 
+def table_of(spark: Any, folder: str) -> Any:
+    """Return a folder of the cache, which exists, as a DataFrame of `COLUMNS`."""
+    return (
+        spark.read.schema(COLUMNS)
+        .option("recursiveFileLookup", "true")
+        .option("pathGlobFilter", "*.parquet")
+        .option("ignoreCorruptFiles", "true")
+        .option("ignoreMissingFiles", "true")
+        .parquet(folder)
+    )
+
+
 def read_features(spark: Any, folder: str, wanted: Any, dimension: int) -> FeatureRows:
     """Read the features of the wanted images from a folder of the cache.
 
@@ -106,15 +118,7 @@ def read_features(spark: Any, folder: str, wanted: Any, dimension: int) -> Featu
     rows = FeatureRows({}, {}, {})
     if not Storage(spark).exists(folder):
         return rows
-    frame = (
-        spark.read.schema(COLUMNS)
-        .option("recursiveFileLookup", "true")
-        .option("pathGlobFilter", "*.parquet")
-        .option("ignoreCorruptFiles", "true")
-        .option("ignoreMissingFiles", "true")
-        .parquet(folder)
-    )
-    found = frame.join(f.broadcast(wanted), "sha256", "left_semi")
+    found = table_of(spark, folder).join(f.broadcast(wanted), "sha256", "left_semi")
     pieces = 1
     if dimension > LARGE:
         pieces = max(1, math.ceil(wanted.count() * dimension * 4 / PIECE_BYTES))

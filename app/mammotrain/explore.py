@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mammotrain import __version__, report, session, summaries
-from mammotrain.cache import COLUMNS
+from mammotrain.cache import table_of
 from mammotrain.clusters import SMALLEST, Clusters, cluster, composition
 from mammotrain.dataset import ABOUT
 from mammotrain.description import CALLED
@@ -116,12 +116,7 @@ def _clusters(
     dimension = len(next(iter(looked.rows.vectors.values())))
     ours = spark.createDataFrame([(one,) for one in looked.rows.vectors], "sha256 string")
     rows = (
-        spark.read.schema(COLUMNS)
-        .option("recursiveFileLookup", "true")
-        .option("pathGlobFilter", "*.parquet")
-        .option("ignoreCorruptFiles", "true")
-        .option("ignoreMissingFiles", "true")
-        .parquet(looked.root)
+        table_of(spark, looked.root)
         .where("features IS NOT NULL")
         .select("sha256", "features")
         .join(ours, "sha256", "left_semi")

@@ -44,12 +44,12 @@ def plan(
 
         mammoctl plan --tags spark -e spark_default_cores=4
     """
-    from mammoctl import console, provision
+    from mammoctl import console, provision, targets
     from mammoctl import inventory as inventories
     from mammoctl import plan as plans
 
     cluster = inventories.load(inventory)
-    only = provision.limited(cluster, limit or [])
+    only = targets.limited(cluster, limit or [])
     request = provision.Request(extra_vars or [], tags, only, bundle)
     prepared = provision.prepare(cluster, request.extra_vars, bundle, progress=not as_json)
     found = provision.predict(cluster, prepared, request, diff=diff)

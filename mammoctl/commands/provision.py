@@ -57,7 +57,7 @@ def provision(
 
         mammoctl provision --resume
     """
-    from mammoctl import console, lock
+    from mammoctl import console, lock, targets
     from mammoctl import inventory as inventories
     from mammoctl import provision as provisioning
     from mammoctl import resume as unfinished
@@ -75,7 +75,7 @@ def provision(
     request = Request(
         unfinished.extra_vars(before, extra_vars or []) if before else extra_vars or [],
         tags or (before.tags if before else None),
-        provisioning.limited(cluster, limit or (before.limit if before else [])),
+        targets.limited(cluster, limit or (before.limit if before else [])),
         bundle or (before.bundle if before else None),
     )
     if check:

@@ -53,3 +53,36 @@ def test_one_node():
     assert targets.one(WARD, "spark_master") == "ward1"
     with pytest.raises(UsageError, match="spark_workers means 2 nodes: ward2, ward3"):
         targets.one(WARD, "spark_workers")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ([], []),
+        (["ward3,ward1"], ["ward1", "ward3"]),
+        (["ward3:ward1"], ["ward1", "ward3"]),
+        (["ward3", "ward1"], ["ward1", "ward3"]),
+        (["spark_workers:!ward2"], ["ward3"]),
+        (["!ward2"], ["ward1", "ward3"]),
+        (["!ward2", "spark_workers"], ["ward3"]),
+        (["all:&spark_workers:!*3"], ["ward2"]),
+        (["ward[23]"], ["ward2", "ward3"]),
+    ],
+)
+def test_limits(words: list[str], meant: list[str]) -> None:
+    assert targets.limited(WARD, words) == meant
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        # none would mean no limit, and so all of them
+        (["ward2:!ward2"], "leaves no node"),
+        (["ward1:&spark_workers"], "leaves no node"),
+        (["!wrad2"], "has no node wrad2"),
+        (["ward2:wrad3"], "has no node wrad3"),
+    ],
+)
+def test_limits_that_mean_nobody(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        targets.limited(WARD, words)
