@@ -206,10 +206,8 @@ class _Target:
             for name in storage.names(folder)
             if re.fullmatch(r"part-\d{5}\.parquet", name)
         ]
-        lines = [storage.sum_line(uri) for uri in uris]
-        found = storage.run("; ".join(lines)).stdout.splitlines() if lines else []
-        for uri, line in zip(uris, found, strict=True):
-            self._there.setdefault(line.split()[0], uri)
+        for uri, found in zip(uris, storage.sums(uris), strict=True):
+            self._there.setdefault(found, uri)
 
     def upload(
         self, scan: Scan, key: bytes, keep_identifiers: bool, advance: Callable[[int], None]
@@ -249,8 +247,7 @@ class _Target:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
             if source := self._there.get(digest):
-                self._storage.copy(source, target)
-                self._arrived[name] = self._storage.sha256(target)
+                self._arrived[name] = self._storage.copy(source, target)
                 self.kept += size
                 return
             file.seek(0)

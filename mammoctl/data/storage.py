@@ -6,7 +6,9 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from mammoctl.cluster import ClusterFile
     from mammoctl.ssh import Nodes, Result
 
-HDFS = "/opt/mammoctl/bin/hdfs"
-
 _NOT_YET = re.compile(
     r"safe ?mode|SafeMode|ConnectException|Connection refused|in startup mode|no DataNode takes"
 )
@@ -34,6 +34,9 @@ _WORDS = {
     "read": "read a file",
     "read_each": "list the data sets",
     "write": "write a file",
+    "receive": "write a file",
+    "copy": "copy a file",
+    "sums": "read files back",
     "mkdir": "make a folder",
     "move": "rename a folder",
     "remove": "remove a folder",
@@ -108,10 +111,18 @@ class Storage:
         self.run(" && ".join(lines))
 
     def _small(self, operations: Sequence[tuple[str, ...]]) -> list[Any]:
-        """Let the master's Python do something with `webhdfs`, which it reads from its input."""
-        program = Path(webhdfs.__file__).read_text(encoding="utf-8")
-        program += f"\n\nsys.exit(main({json.dumps(operations)!r}))\n"
-        result = self.run(f"{SYSTEM_PYTHON} -I -", input=program.encode(), check=False)
+        """Let the master's Python do something with `webhdfs`."""
+        line, program = self._program(operations)
+        return self._answers(self.run(line, input=program, check=False), operations)
+
+    def _program(self, operations: Sequence[tuple[str, ...]]) -> tuple[str, bytes]:
+        """Return a line of sh, and the program with which its input has to begin."""
+        program = Path(webhdfs.__file__).read_bytes()
+        program += f"\n\nsys.exit(main({json.dumps(operations)!r}))\n".encode()
+        begin = f"import sys; exec(sys.stdin.buffer.read({len(program)}))"
+        return f"{SYSTEM_PYTHON} -I -c {shlex.quote(begin)}", program
+
+    def _answers(self, result: Result, operations: Sequence[tuple[str, ...]]) -> list[Any]:
         if result.rc:
             done = len(json.loads(result.stdout or "[]"))
             raise RemoteError(
@@ -127,21 +138,16 @@ class Storage:
         """Return a URI or path as one word of sh."""
         return shlex.quote(uri if self.hdfs else urlsplit(uri).path)
 
-    def sum_line(self, uri: str) -> str:
-        """Return a line of sh that prints a file's sha256; of one that is unreadable, another."""
-        return f"{{ {self._read_line(uri)} 2>/dev/null || echo; }} | sha256sum"
-
     def receive_line(self, uri: str) -> str:
         """Return a line of sh that writes its input to a new file and prints the input's sha256."""
-        line = f"tee -- {self.path(uri)}"
-        if self.hdfs:
-            line = f"{{ tee /dev/fd/3 | {HDFS} dfs -put - {self.path(uri)} >&2; }} 3>&1"
-        return f"bash -o pipefail -c {shlex.quote(f'{line} | sha256sum')}"
+        return f"bash -o pipefail -c {shlex.quote(f'tee -- {self.path(uri)} | sha256sum')}"
 
-    def copy(self, source: str, target: str) -> None:
-        """Copy a file within the storage."""
-        verb = f"{HDFS} dfs -cp" if self.hdfs else "cp --"
-        self.run(f"{verb} {self.path(source)} {self.path(target)}")
+    def copy(self, source: str, target: str) -> str:
+        """Copy a file within the storage; return the checksum of what was copied."""
+        if self.hdfs:
+            return str(self._small([("copy", source, target)])[0])
+        self.run(f"cp -- {self.path(source)} {self.path(target)}")
+        return self.sha256(target)
 
     def sha256(self, uri: str) -> str:
         """Read a file back and return its checksum.
@@ -149,25 +155,37 @@ class Storage:
         Raises:
             RemoteError: it cannot be read.
         """
-        line = shlex.quote(f"{self._read_line(uri)} | sha256sum")
-        return self.run(f"bash -o pipefail -c {line}").stdout.split()[0]
+        if found := self.sums([uri])[0]:
+            return found
+        raise RemoteError(
+            f"{uri} cannot be read",
+            hint="run `mammoctl verify` to see what is wrong with the storage",
+        )
 
-    def _read_line(self, uri: str) -> str:
-        return f"{HDFS} dfs -cat {self.path(uri)}" if self.hdfs else f"cat -- {self.path(uri)}"
+    def sums(self, uris: Sequence[str]) -> list[str]:
+        """Read files back and return their checksums; an empty one where that is impossible."""
+        if not uris:
+            return []
+        if self.hdfs:
+            return [found or "" for found in self._small([("sums", *uris)])[0]]
+        lines = [f"sha256sum {self.path(uri)} || echo" for uri in uris]
+        # a name with a backslash has one before its sum, too
+        return [line[:65].strip("\\ ") for line in self.run("; ".join(lines)).stdout.splitlines()]
 
     def send(self, uri: str) -> Sending:
         """Begin to stream a new file to the storage.
 
         On HDFS every block has checksums from there on, on its way to each DataNode and on disk.
         """
-        line = self.receive_line(uri)
+        return Sending(partial(self._receive, uri))
 
-        def send(pieces: Iterator[bytes]) -> str:
-            result = self._nodes.stream(self._master, line, pieces, sudo=self.user, check=False)
-            self._complain(result)
-            return result.stdout.split()[0]
-
-        return Sending(send)
+    def _receive(self, uri: str, pieces: Iterable[bytes]) -> str:
+        operations = [("receive", uri)]
+        line, program = self._program(operations) if self.hdfs else (self.receive_line(uri), b"")
+        source = chain([program], pieces)
+        result = self._nodes.stream(self._master, line, source, sudo=self.user, check=False)
+        self._complain(result, check=not self.hdfs)
+        return self._answers(result, operations)[0] if self.hdfs else result.stdout.split()[0]
 
     def send_all(self, uri: str, stream: BinaryIO) -> str:
         """Write a file that is here; return the sha256 of what arrived.

@@ -6,7 +6,7 @@ import difflib
 import json
 import secrets
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -106,26 +106,14 @@ def verify(
     findings += [f"{one} was never sent" for one in sorted(there - sent.keys())]
     present = sorted(sent.keys() & there)
     begin(sum(sizes[one] for one in present))
-    for one, found in _sums(nodes, storage, folder, present):
+    for one in present:
+        found = storage.sums([f"{folder}/{one}"])[0]
         advance(sizes[one])
         if found != sent[one]:
             sums = f"sha256 {found[:12] or 'unreadable'}, not {sent[one][:12]}"
             findings.append(f"{one} is damaged: {sums}")
     findings += _map_findings(nodes, name, int(told.get("images") or 0))
     return Verdict(name, len(present), sum(sizes[one] for one in present), findings)
-
-
-def _sums(
-    nodes: Nodes, storage: Storage, folder: str, parts: Sequence[str]
-) -> Iterator[tuple[str, str]]:
-    """Yield each file with its checksum as it is read, one after the other."""
-    if not parts:
-        return
-    lines = [storage.sum_line(f"{folder}/{part}") for part in parts]
-    # an unreadable file gets a checksum that is nobody's
-    found = nodes.follow(nodes.cluster.master, "; ".join(lines), sudo=storage.user)
-    for part, line in zip(parts, found, strict=False):
-        yield part, line.split()[0] if line.split() else ""
 
 
 def _map_findings(nodes: Nodes, name: str, images: int) -> list[str]:

@@ -54,29 +54,50 @@ def test_a_storage_that_cannot_be_read_is_not_taken_for_an_empty_one(
 def test_what_hdfs_receives_is_told_by_checksum_and_its_failure_by_status(
     nodes: Local, deployment: ClusterFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hdfs = tmp_path / "hdfs"
-    monkeypatch.setattr(storage_of, "HDFS", str(hdfs))
+    """The master's program is one that keeps its input in a file, or refuses one of its name."""
+    program = tmp_path / "program.py"
+    program.write_text(KEEPS_IT)
+    monkeypatch.setattr(storage_of.webhdfs, "__file__", str(program))
     storage = Storage(nodes, on_hdfs(deployment))  # type: ignore[arg-type]
-    kept = tmp_path / "kept"
-    hdfs.write_text(f'#!/bin/sh\necho chatter; [ "$4" = "a b" ] && cat > {kept}\n')
-    hdfs.chmod(0o755)
     content = os.urandom(2_700_001)
-    assert storage.send_all("a b", io.BytesIO(content)) == hashlib.sha256(content).hexdigest()
+    kept = tmp_path / "a b"
+    assert storage.send_all(str(kept), io.BytesIO(content)) == hashlib.sha256(content).hexdigest()
     assert kept.read_bytes() == content
-    with pytest.raises(RemoteError, match="status 1"):
-        storage.send_all("other", io.BytesIO(content))
+    with pytest.raises(RemoteError, match="refuses to write a file") as caught:
+        storage.send_all(str(tmp_path), io.BytesIO(content))
+    assert "IsADirectoryError" in caught.value.details[-1]
+
+
+KEEPS_IT = """
+import hashlib, json, sys
+
+def main(operations):
+    [(name, path)] = json.loads(operations)
+    try:
+        content = sys.stdin.buffer.read()
+        open(path, "wb").write(content)
+    except OSError as error:
+        print("[]")
+        print(repr(error), file=sys.stderr)
+        return 1
+    print(json.dumps([hashlib.sha256(content).hexdigest()]))
+    return 0
+"""
 
 
 def test_a_file_that_cannot_be_read_has_no_checksum(
     nodes: Local, deployment: ClusterFile, tmp_path: Path
 ) -> None:
     storage = Storage(nodes, deployment)  # type: ignore[arg-type]
-    (tmp_path / "file").write_bytes(b"content")
-    assert storage.sha256(f"file://{tmp_path}/file") == hashlib.sha256(b"content").hexdigest()
-    with pytest.raises(RemoteError, match="status 1"):
-        storage.sha256(f"file://{tmp_path}/none")
-    # In a list of many it is one among them, whose sum is wrong.
-    assert storage.run(storage.sum_line(f"file://{tmp_path}/none")).stdout.split()
+    there, none = f"file://{tmp_path}/a\\b", f"file://{tmp_path}/none"
+    (tmp_path / "a\\b").write_bytes(b"content")
+    sha256 = hashlib.sha256(b"content").hexdigest()
+    assert storage.sha256(there) == sha256
+    with pytest.raises(RemoteError, match="none cannot be read"):
+        storage.sha256(none)
+    # In a list of many it is one among them.
+    assert storage.sums([none, there]) == ["", sha256]
+    assert storage.sums([]) == []
 
 
 class Starting:
