@@ -103,6 +103,8 @@ def test_the_old_secret_is_refused_and_jobs_run_with_the_new_one(
         )  # fmt: skip
         assert "the sum is" not in refused
         assert "rc=0" not in refused
+        journal = node(MASTER, "journalctl --no-pager -b -u spark-master | tail -n 200")
+        assert "Authentication failed for client" in journal
         accepted = node(MASTER, f"{submit} /root/sum.py 2>/dev/null", timeout=250)
         assert "the sum is 4950" in accepted
 
