@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -371,8 +372,14 @@ def test_down_leaves_nothing(tmp_path: Path) -> None:
     lab("down")  # there is none: nothing to do
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGKILL])
-@pytest.mark.parametrize("delay", [0.4, 0.8, 1.3, 2.0])
+SOME = [(signal.SIGINT, 0.8), (signal.SIGKILL, 0.4), (signal.SIGKILL, 2.0)]
+OTHERS = set(itertools.product([signal.SIGINT, signal.SIGKILL], [0.4, 0.8, 1.3, 2.0])) - set(SOME)
+
+
+@pytest.mark.parametrize(
+    ("signal_", "delay"),
+    [*SOME, *(pytest.param(*one, marks=pytest.mark.slow) for one in sorted(OTHERS))],
+)
 def test_an_interrupted_up_can_be_repeated(
     tmp_path: Path, signal_: signal.Signals, delay: float
 ) -> None:

@@ -91,7 +91,7 @@ def test_scala_is_sparks_own(login: Login, node: Any) -> None:
         assert re.search(r"version (\S+)", said)[1] == jar[len("scala-library-") : -len(".jar")]  # type: ignore[index]
 
 
-@pytest.mark.parametrize("node_name", [MASTER, OTHER])
+@pytest.mark.parametrize("node_name", [MASTER, pytest.param(OTHER, marks=pytest.mark.slow)])
 def test_a_python_program_runs_on_the_cluster(login: Login, node_name: str) -> None:
     put(login, node_name, "job.py", JOB)
     done = login(node_name, "spark-submit job.py")
