@@ -207,7 +207,8 @@ class _Target:
             if re.fullmatch(r"part-\d{5}\.parquet", name)
         ]
         for uri, found in zip(uris, storage.sums(uris), strict=True):
-            self._there.setdefault(found, uri)
+            if found:
+                self._there.setdefault(found, uri)
 
     def upload(
         self, scan: Scan, key: bytes, keep_identifiers: bool, advance: Callable[[int], None]
