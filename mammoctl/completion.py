@@ -18,7 +18,7 @@ from typing import Literal
 
 import typer
 
-from mammoctl import files, paths
+from mammoctl import files, parts, paths
 
 Kind = Literal["hosts", "jobs", "data", "operators"]
 
@@ -52,7 +52,10 @@ def places(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def jobs(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the ids of its jobs, the newest first, and `latest`."""
-    return [*_matching("jobs", ctx, incomplete), *(["latest"] if incomplete in "latest" else [])]
+    return [
+        *_matching("jobs", ctx, incomplete),
+        *(["latest"] if "latest".startswith(incomplete) else []),
+    ]
 
 
 def data(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -63,6 +66,14 @@ def data(ctx: typer.Context, incomplete: str) -> list[str]:
 def operators(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the names of those who were let in."""
     return _matching("operators", ctx, incomplete)
+
+
+def tags(incomplete: str) -> list[str]:
+    """Offer the parts of a provision, behind what is named already."""
+    with suppress(Exception):
+        before, comma, word = incomplete.rpartition(",")
+        return [f"{before}{comma}{tag}" for tag in parts.tags() if tag.startswith(word)]
+    return []
 
 
 def _matching(kind: Kind, ctx: typer.Context, incomplete: str) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mammoctl import files, paths
+from mammoctl import files, parts, paths
 from mammoctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,14 +79,6 @@ def extra_vars(before: Record, given: Sequence[str]) -> list[str]:
     return list(given) or before.extra_vars
 
 
-def roles() -> list[str]:
-    """Return the roles of a provision, in their order."""
-    import yaml
-
-    plays = yaml.safe_load(paths.playbook("provision").read_text(encoding="utf-8"))
-    return [role["role"] for play in plays for role in play.get("roles") or []]
-
-
 def fingerprint(cluster: Cluster, request: Request, bundle: str) -> str:
     """Return a checksum of all that decides what roles do: secrets go in, and cannot come out.
 
@@ -134,7 +126,7 @@ class Progress:
     def __init__(self, cluster: Cluster, record: Record, finished: Sequence[str] = ()) -> None:
         self._path = _file(cluster)
         self._record = record
-        self._roles = roles()
+        self._roles = parts.roles()
         record.finished = list(finished)
         record.since = record.since or time.time()
         self._write()
@@ -145,7 +137,7 @@ class Progress:
         if role and role != self._record.role:
             at = self._roles.index(run.current.group)
             self._record.role = role
-            self._record.finished = self._roles[:at]
+            self._record.finished = list(self._roles[:at])
             self._write()
 
     def ended_well(self) -> None:
@@ -181,7 +173,5 @@ def left(record: Record, now: str) -> list[str]:
         record: how far it came.
         now: the fingerprint of the present.
     """
-    every = roles()
-    if record.fingerprint != now:
-        return every
-    return [role for role in every if role not in record.finished]
+    same = record.fingerprint == now
+    return [role for role in parts.roles() if not (same and role in record.finished)]

@@ -24,7 +24,12 @@ ExtraVars = Annotated[
     typer.Option("--extra-vars", "-e", metavar="KEY=VALUE|@FILE", help="Override a variable."),
 ]
 Tags = Annotated[
-    str | None, typer.Option("--tags", help="Only these parts, such as spark,hdfs_configure.")
+    str | None,
+    typer.Option(
+        "--tags",
+        help="Only these parts, such as spark,hdfs_configure.",
+        autocompletion=completion.tags,
+    ),
 ]
 Limit = Annotated[
     list[str] | None,

@@ -38,10 +38,6 @@ def ran(*roles: str) -> events.Run:
     return run
 
 
-def test_the_roles_are_those_of_the_playbook():
-    assert resume.roles() == ROLES
-
-
 def test_what_is_finished_is_passed_over(cluster):
     progress = resume.Progress(cluster, resume.Record("ward", "f"))
     for upto in (["common"], ["common", "java"], ["common", "java", "ssh", "guard"]):
