@@ -66,7 +66,8 @@ def start(
     }
     targets = {"cluster": nodes.cluster.name, "targets": list(tell)}
     secret = {"notify.json": json.dumps(targets).encode()} if tell else {}
-    _unpack(nodes, job, job_archive(shipment, document(deployment, job), state, secret))
+    archive = job_archive(shipment, document(deployment, job), state, secret)
+    _unpack(nodes, job, archive, new=True)
     launch(nodes, deployment, job)
     return job
 
@@ -76,13 +77,16 @@ def document(deployment: ClusterFile, job: Job) -> dict[str, Any]:
     return {**job.record(submit_argv(deployment, job)), "needs": needs(deployment, job)}
 
 
-def _unpack(nodes: Nodes, job: Job, archive: bytes) -> None:
+def _unpack(nodes: Nodes, job: Job, archive: bytes, *, new: bool = False) -> None:
+    """Unpack into a job's folder; of a new job whole or not at all."""
     folder = shlex.quote(job.folder)
     line = (
         f"mkdir -p -m 0755 {JOBS_ROOT} && "
         f"install -d -o {job.user} -g {job.user} -m 0750 {folder} && "
         f"runuser -u {job.user} -- tar -xzf - -C {folder} --no-same-owner"
     )
+    if new:
+        line = f"{{ {line}; }} || {{ rm -rf -- {folder}; exit 1; }}"
     result = nodes.run(nodes.cluster.master, line, sudo=True, input=archive, check=False)
     if result.rc:
         full = "No space left" in result.stderr
