@@ -107,7 +107,7 @@ def test_again_comes_from_the_cache_and_labels_are_judged(
     assert rows_of(cli, document) == rows_of(cli, judged.json())
     # of the labelled set, the pictures among those 24 are known
     done = cli("predict", "-i", LAB, "--data", "phantoms", "--model", model, timeout=300)
-    assert "trained on this data set" in done.text
+    assert "the model was trained on 60 of these 60 images" in done.text
     assert "labelled: AUC" in done.stdout
     assert "from the cache" in done.stdout
 
