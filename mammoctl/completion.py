@@ -18,7 +18,7 @@ from typing import Literal
 
 import typer
 
-from mammoctl import files, parts, paths
+from mammoctl import files, paths, roles
 
 Kind = Literal["hosts", "jobs", "data", "operators"]
 
@@ -72,7 +72,7 @@ def tags(incomplete: str) -> list[str]:
     """Offer the parts of a provision, behind what is named already."""
     with suppress(Exception):
         before, comma, word = incomplete.rpartition(",")
-        return [f"{before}{comma}{tag}" for tag in parts.tags() if tag.startswith(word)]
+        return [f"{before}{comma}{tag}" for tag in roles.tags() if tag.startswith(word)]
     return []
 
 

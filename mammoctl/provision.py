@@ -170,12 +170,12 @@ def predict(cluster: Cluster, prepared: Prepared, request: Request, *, diff: boo
 
 def finished(cluster: Cluster, prepared: Prepared, request: Request, before: Record | None) -> str:
     """Return the roles that a run before has finished and that need not be run again."""
-    from mammoctl import parts, resume
+    from mammoctl import resume, roles
 
     if before is None or request.tags:
         return ""
     left = resume.left(before, resume.fingerprint(cluster, request, prepared.bundle.key))
-    return ", ".join(role for role in parts.roles() if role not in left)
+    return ", ".join(role for role in roles.names() if role not in left)
 
 
 def apply(
@@ -201,18 +201,18 @@ def apply(
         PlaybookFailed: it failed; the hint says how to go on.
         Interrupted: it was stopped.
     """
-    from mammoctl import parts, resume
+    from mammoctl import resume, roles
     from mammoctl.errors import Interrupted, PlaybookFailed
 
     mark = resume.fingerprint(cluster, request, prepared.bundle.key)
-    left = resume.left(before, mark) if before and not request.tags else list(parts.roles())
+    left = resume.left(before, mark) if before and not request.tags else list(roles.names())
     kept, withheld = resume.without_secrets(request.extra_vars)
     record = resume.Record(
         cluster.name, mark, kept, request.tags, list(request.limit),
         request.bundle, withheld=withheld,
     )  # fmt: skip
-    progress = resume.Progress(cluster, record, [r for r in parts.roles() if r not in left])
-    tags = ",".join(left) if len(left) < len(parts.roles()) else None
+    progress = resume.Progress(cluster, record, [r for r in roles.names() if r not in left])
+    tags = ",".join(left) if len(left) < len(roles.names()) else None
     try:
         result = run(cluster, prepared, request, tags=tags, diff=diff, watch=progress)
     except (PlaybookFailed, Interrupted) as exc:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mammoctl import files, parts, paths
+from mammoctl import files, paths, roles
 from mammoctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Progress:
     def __init__(self, cluster: Cluster, record: Record, finished: Sequence[str] = ()) -> None:
         self._path = _file(cluster)
         self._record = record
-        self._roles = parts.roles()
+        self._roles = roles.names()
         record.finished = list(finished)
         record.since = record.since or time.time()
         self._write()
@@ -174,4 +174,4 @@ def left(record: Record, now: str) -> list[str]:
         now: the fingerprint of the present.
     """
     same = record.fingerprint == now
-    return [role for role in parts.roles() if not (same and role in record.finished)]
+    return [role for role in roles.names() if not (same and role in record.finished)]

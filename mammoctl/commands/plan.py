@@ -44,13 +44,13 @@ def plan(
 
         mammoctl plan --tags spark -e spark_default_cores=4
     """
-    from mammoctl import console, parts, provision, targets
+    from mammoctl import console, provision, roles, targets
     from mammoctl import inventory as inventories
     from mammoctl import plan as plans
 
     cluster = inventories.load(inventory)
     only = targets.limited(cluster, limit or [])
-    request = provision.Request(extra_vars or [], parts.check(tags), only, bundle)
+    request = provision.Request(extra_vars or [], roles.check_tags(tags), only, bundle)
     prepared = provision.prepare(cluster, request.extra_vars, bundle, progress=not as_json)
     found = provision.predict(cluster, prepared, request, diff=diff)
     if as_json:

@@ -57,7 +57,7 @@ def provision(
 
         mammoctl provision --resume
     """
-    from mammoctl import console, lock, parts, targets
+    from mammoctl import console, lock, roles, targets
     from mammoctl import inventory as inventories
     from mammoctl import provision as provisioning
     from mammoctl import resume as unfinished
@@ -74,7 +74,7 @@ def provision(
     before = unfinished.read(cluster) if resume else None
     request = Request(
         unfinished.extra_vars(before, extra_vars or []) if before else extra_vars or [],
-        parts.check(tags) or (before.tags if before else None),
+        roles.check_tags(tags) or (before.tags if before else None),
         targets.limited(cluster, limit or (before.limit if before else [])),
         bundle or (before.bundle if before else None),
     )

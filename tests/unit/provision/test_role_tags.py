@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from mammoctl import completion, parts
+from mammoctl import completion, roles
 from mammoctl.errors import UsageError
 
 
 def test_the_roles_are_those_of_the_playbook() -> None:
-    assert parts.roles() == (
+    assert roles.names() == (
         *("common", "java", "ssh", "guard", "wireguard", "lockdown"),
         *("python", "cuda", "hdfs", "spark", "scala", "sbt"),
     )
 
 
 def test_roles_and_their_steps_can_be_named() -> None:
-    assert parts.tags()[:3] == ("common", "common_install", "common_configure")
+    assert roles.tags()[:3] == ("common", "common_install", "common_configure")
     for words in (None, "spark", "spark, hdfs_configure", "all", "guard,"):
-        assert parts.check(words) == words
+        assert roles.check_tags(words) == words
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_roles_and_their_steps_can_be_named() -> None:
 )
 def test_a_word_that_names_nothing_is_refused(words: str, wrong: str, hint: str) -> None:
     with pytest.raises(UsageError, match=f"no part is called {wrong}$") as caught:
-        parts.check(words)
+        roles.check_tags(words)
     assert hint in str(caught.value.hint)
 
 

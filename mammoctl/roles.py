@@ -1,4 +1,4 @@
-"""The parts of a provision that ``--tags`` can name: the roles, and their steps."""
+"""The roles of a provision, and what ``--tags`` can name: they and their steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GENERAL = ("all", "tagged", "untagged", "always")
 
 
 @cache
-def roles() -> tuple[str, ...]:
+def names() -> tuple[str, ...]:
     """Return the roles of a provision, in their order."""
     import yaml
 
@@ -27,14 +27,14 @@ def tags() -> tuple[str, ...]:
     import yaml
 
     found: dict[str, None] = {}
-    for role in roles():
+    for role in names():
         file = paths.project_root() / "roles" / role / "tasks" / "main.yml"
         steps = yaml.safe_load(file.read_text(encoding="utf-8"))
         found |= dict.fromkeys([role, *(tag for step in steps for tag in step.get("tags", []))])
     return tuple(found)
 
 
-def check(words: str | None) -> str | None:
+def check_tags(words: str | None) -> str | None:
     """Return ``--tags`` as given, once each of its words is known.
 
     Ansible takes a word that it does not know for one without work, and says that all went well.
@@ -47,6 +47,6 @@ def check(words: str | None) -> str | None:
             near = difflib.get_close_matches(word.strip(), tags(), n=1)
             raise UsageError(
                 f"--tags: no part is called {word.strip()}",
-                hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(roles())}",
+                hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(names())}",
             )
     return words
