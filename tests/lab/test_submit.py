@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 import time
@@ -98,23 +99,18 @@ def test_other_content_needs_replace(cli: Cli, pushed: dict[str, Any], synthetic
 
 
 def test_interrupted_push_leaves_nothing_that_counts(
-    cli: Cli, provisioned: Provisioning, synthetic: Path, node: Any
+    cli: Cli, provisioned: Provisioning, tmp_path: Path, node: Any
 ) -> None:
-    for after in (1.5, 4.0):
-        cli(
-            "data",
-            "push",
-            str(synthetic),
-            "--name",
-            "cut",
-            "-i",
-            LAB,
-            interrupt_after=after,
-            rc=130,
-        )
+    for number in range(200):  # 400 MB: seconds of work, in which both interruptions fall
+        image = tmp_path / ("benign", "malignant")[number % 2] / f"p{number}.pgm"
+        image.parent.mkdir(exist_ok=True)
+        image.write_bytes(b"P5 1000 2000 255\n" + os.urandom(2_000_000))
+    push = ("data", "push", str(tmp_path), "--name", "cut", "-i", LAB)
+    for after in (1.5, 3.5):
+        cli(*push, interrupt_after=after, rc=130)
         listed = cli("data", "list", "-i", LAB, "--json").json()["data"]
         assert "cut" not in {item["name"] for item in listed}
-    cli("data", "push", str(synthetic), "--name", "cut", "-i", LAB)
+    cli(*push)
     root = json.loads(node(MASTER, "cat /etc/mammoctl/cluster.json"))["paths"]["data"]
     assert ".tmp-cut" not in node(MASTER, f"{HDFS} -ls -C {root}")
     node(MASTER, f"{HDFS} -rm -r -skipTrash {root}/cut")
