@@ -28,7 +28,10 @@ def render(cluster: Cluster, control_dir: Path) -> str:
     The user's own ``~/.ssh/config`` is included last, so that it may add (a jump host, say) but
     not override.
     """
-    sections = [_section(host) for host in cluster.hosts.values()]
+    sections = [
+        _section(host, control_dir / str(number))
+        for number, host in enumerate(cluster.hosts.values())
+    ]
     common = [
         "Host *",
         "  BatchMode yes",
@@ -40,7 +43,6 @@ def render(cluster: Cluster, control_dir: Path) -> str:
         "  ServerAliveInterval 10",
         "  ServerAliveCountMax 6",
         "  ControlMaster auto",
-        f"  ControlPath {_quoted(control_dir / '%C')}",
         "  ControlPersist 60",
     ]
     own = Path.home() / ".ssh" / "config"
@@ -48,11 +50,14 @@ def render(cluster: Cluster, control_dir: Path) -> str:
     return "\n\n".join([*sections, "\n".join(common), *included]) + "\n"
 
 
-def _section(host: Host) -> str:
+def _section(host: Host, control: Path) -> str:
+    # Of this host alone: several ssh that begin at once over one socket, as over a jump host's,
+    # now and then end each other without a word. So a jump host has none.
     lines = [
         f"Host {host.name}" + (f" {host.address}" if host.address != host.name else ""),
         f"  HostName {host.address}",
         f"  Port {host.port}",
+        f"  ControlPath {_quoted(control)}",
     ]
     if host.user:
         lines.append(f"  User {host.user}")
@@ -78,7 +83,7 @@ def ssh_config(cluster: Cluster) -> Iterator[Path]:
     Connections made with it are shared (ControlMaster); the masters end with the context.
     """
     folder = Path(tempfile.mkdtemp(prefix="mammoctl-"))
-    if len(str(folder)) + 1 + 40 + 18 > _SOCKET_PATH_MAX:  # %C and OpenSSH's temporary suffix
+    if len(str(folder)) + 1 + 4 + 18 > _SOCKET_PATH_MAX:  # a number, OpenSSH's temporary suffix
         folder.rmdir()
         folder = Path(tempfile.mkdtemp(prefix="mammoctl-", dir="/tmp"))
     try:

@@ -25,21 +25,20 @@ def _home(home):
 def test_rendered(make_cluster, tmp_path):
     text = render(make_cluster(NODE, Host("n2", "n2")), Path("/c"))
     assert text == (
-        "Host n1 192.0.2.1\n  HostName 192.0.2.1\n  Port 2222\n  User admin\n"
+        "Host n1 192.0.2.1\n  HostName 192.0.2.1\n  Port 2222\n  ControlPath /c/0\n  User admin\n"
         "  IdentityFile /k/id\n  IdentitiesOnly yes\n  ProxyJump gate\n\n"
-        "Host n2\n  HostName n2\n  Port 22\n\n"
+        "Host n2\n  HostName n2\n  Port 22\n  ControlPath /c/1\n\n"
         "Host *\n  BatchMode yes\n  StrictHostKeyChecking yes\n"
         f"  UserKnownHostsFile {tmp_path}/known_hosts\n  GlobalKnownHostsFile /dev/null\n"
         "  UpdateHostKeys no\n  ConnectTimeout 10\n  ServerAliveInterval 10\n"
-        "  ServerAliveCountMax 6\n  ControlMaster auto\n  ControlPath /c/%C\n"
-        "  ControlPersist 60\n"
+        "  ServerAliveCountMax 6\n  ControlMaster auto\n  ControlPersist 60\n"
     )
 
 
 def test_paths_with_spaces_are_quoted(make_cluster):
     text = render(make_cluster(replace(NODE, key_file=Path("/my keys/id"))), Path("/c d"))
     assert '  IdentityFile "/my keys/id"\n' in text
-    assert '  ControlPath "/c d/%C"\n' in text
+    assert '  ControlPath "/c d/0"\n' in text
 
 
 def test_private_and_gone_afterwards(make_cluster):
@@ -54,7 +53,7 @@ def test_control_path_fits_a_socket(make_cluster, tmp_path, monkeypatch):
     deep.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(deep))
     with ssh_config(make_cluster(NODE)) as path:
-        assert len(str(path.parent)) + 41 + 18 <= 104
+        assert len(str(path.parent)) + 5 + 18 <= 104
     assert not list(deep.iterdir())
 
 
