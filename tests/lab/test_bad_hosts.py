@@ -58,7 +58,7 @@ def test_everything_is_told_at_once_for_all_hosts(bare: OwnLab) -> None:
             r"a group 'hdfs' that others made.*hdfs_user",
             r"/opt/spark is something that others made.*mv /opt/spark",
             rf"{two} failed",
-            rf"the host calls itself {three}, and so does {three}.*set-hostname {two}",
+            rf"calls itself {three}, and names of it are others' too: {three} .*set-hostname {two}",
             rf"{three} failed",
             r"8081 \(python3, squatter.service\).*Stop that program",
             r"MiB of memory; needed: 99999 MiB.*common_min_memory_mb",
