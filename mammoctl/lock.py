@@ -37,18 +37,19 @@ _TAKEN = 75  # what flock's --conflict-exit-code is for: "try again later"
 _OPEN = 64
 _UNLOCKED = 76
 
-# bash, because the read of sh knows no time-out; both it and flock are essential packages.
+# bash, because the read of sh knows no time-out; both it and flock are essential packages. Who only
+# looks holds a shared lock for a moment: others who look pass it, and who takes it waits a second.
 _HOLD = """
 umask 022
 trap ': > "$1"; exit 76' USR1
 exec 9>>"$1" || exit
-flock -n 9 || { cat "$1"; exit 75; }
+flock -w 1 9 || { cat "$1"; exit 75; }
 printf '{"pid": %d, "by": %s}\\n' $$ "$2" > "$1"
 echo held
 while read -r -t "$3" _; do :; done
 : > "$1"
 """
-_SEE = '[ -e "$1" ] || exit 64; exec 9<"$1" || exit 64; flock -n 9 && exit 64; cat "$1"'
+_SEE = '[ -e "$1" ] || exit 64; exec 9<"$1" || exit 64; flock -s -n 9 && exit 64; cat "$1"'
 
 
 @dataclass(frozen=True)
