@@ -68,13 +68,13 @@ class Storage:
             RemoteError: it cannot be listed; that is not taken for an empty one.
         """
         if self.hdfs:
-            return self._small([("names", uri)])[0] or []
+            return self._on_hdfs([("names", uri)])[0] or []
         return sorted(self.run(f"ls -1A {self.path(uri)}", missing=True).stdout.splitlines())
 
     def read(self, uri: str) -> str | None:
         """Return the text of a small file; None when there is none."""
         if self.hdfs:
-            text = self._small([("read", uri)])[0]
+            text = self._on_hdfs([("read", uri)])[0]
             return None if text is None else str(text)
         result = self.run(f"cat -- {self.path(uri)}", missing=True)
         return None if result.rc else result.stdout
@@ -82,14 +82,14 @@ class Storage:
     def read_each(self, uri: str, name: str) -> list[str]:
         """Return the small files of one name, of one line each, in all folders but hidden ones."""
         if self.hdfs:
-            return list(self._small([("read_each", uri, name)])[0])
+            return list(self._on_hdfs([("read_each", uri, name)])[0])
         line = f"cat {self.path(uri)}/*/{shlex.quote(name)}"
         return self.run(line, missing=True).stdout.splitlines()
 
     def write(self, uri: str, content: str) -> None:
         """Write a small file."""
         if self.hdfs:
-            self._small([("write", uri, content)])
+            self._on_hdfs([("write", uri, content)])
         else:
             self.run(f"cat > {self.path(uri)}", input=content.encode())
 
@@ -104,13 +104,13 @@ class Storage:
             RemoteError: one failed; those after it were not begun.
         """
         if self.hdfs:
-            self._small(steps)
+            self._on_hdfs(steps)
             return
         verbs = {"mkdir": "mkdir -p", "move": "mv -T --", "remove": "rm -rf --"}
         lines = [" ".join([verbs[name], *map(self.path, uris)]) for name, *uris in steps]
         self.run(" && ".join(lines))
 
-    def _small(self, operations: Sequence[tuple[str, ...]]) -> list[Any]:
+    def _on_hdfs(self, operations: Sequence[tuple[str, ...]]) -> list[Any]:
         """Let the master's Python do something with `webhdfs`."""
         line, program = self._program(operations)
         return self._answers(self.run(line, input=program, check=False), operations)
@@ -145,7 +145,7 @@ class Storage:
     def copy(self, source: str, target: str) -> str:
         """Copy a file within the storage; return the checksum of what was copied."""
         if self.hdfs:
-            return str(self._small([("copy", source, target)])[0])
+            return str(self._on_hdfs([("copy", source, target)])[0])
         self.run(f"cp -- {self.path(source)} {self.path(target)}")
         return self.sha256(target)
 
@@ -167,7 +167,7 @@ class Storage:
         if not uris:
             return []
         if self.hdfs:
-            return [found or "" for found in self._small([("sums", *uris)])[0]]
+            return [found or "" for found in self._on_hdfs([("sums", *uris)])[0]]
         lines = [f"sha256sum {self.path(uri)} || echo" for uri in uris]
         # a name with a backslash has one before its sum, too
         return [line[:65].strip("\\ ") for line in self.run("; ".join(lines)).stdout.splitlines()]

@@ -117,8 +117,12 @@ class Files:
 
     def _opened(self, uri: str) -> _Reading:
         connection, target = self._connected("GET", uri, "OPEN")
-        connection.request("GET", target)
-        return _Reading(uri, connection, _answer(connection))
+        try:
+            connection.request("GET", target)
+            return _Reading(uri, connection, _answer(connection))
+        except BaseException:
+            connection.close()
+            raise
 
     def _write(self, uri: str, read: Callable[[int], bytes]) -> str:
         digest = hashlib.sha256()
